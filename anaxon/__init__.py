@@ -1,0 +1,1 @@
+"""Run any JAX function on simulated memristor hardware."""

@@ -1,0 +1,1 @@
+"""Digital-to-analog and analog-to-digital converters."""

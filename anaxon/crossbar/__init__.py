@@ -1,0 +1,1 @@
+"""Weights to cells and back: mapping, tiles, the column read."""

@@ -1,0 +1,1 @@
+"""Memristor technologies: programming, drift, read; elementwise."""

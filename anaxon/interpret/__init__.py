@@ -1,0 +1,1 @@
+"""The walk over a traced function, and the interpreters of a plan."""

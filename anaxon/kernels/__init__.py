@@ -1,0 +1,1 @@
+"""Accelerator kernels; imported lazily, never needed for a result."""

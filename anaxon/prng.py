@@ -1,0 +1,99 @@
+"""Indexed randomness: a draw is a function of a key and of where it is used, never of when.
+
+Names are folded in by their CRC-32 (Python's `hash` differs between processes). Draws are functions of (key, linear
+coordinate), so `vmap`, chunks and shards see the same bits. The `rbg` generators do not have this property under
+`vmap` (every lane draws from the first key) and are refused.
+"""
+
+import zlib
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anaxon.types import Array
+
+HALF = 1 << 16  # number of codes of half a 32-bit word
+# One table per distribution: HALF codes, then HALF codes that subdivide the lowest code, then the highest one.
+TABLE_SIZE = 3 * HALF
+
+
+def check_key(key: Array, name: str = "key") -> Array:
+    """Returns `key` if it is one typed key of a counter-based generator.
+
+    Raises:
+      TypeError: for anything but a typed scalar key (`jax.random.key`).
+      ValueError: for the `rbg` and `unsafe_rbg` generators.
+    """
+    if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise TypeError(f"{name}: expected a typed key, jax.random.key(seed); got {_describe(key)}")
+    if key.shape != ():
+        raise TypeError(f"{name}: expected one key; got an array of keys of shape {key.shape} (use jax.vmap)")
+    if "rbg" in str(jax.random.key_impl(key)):
+        raise ValueError(f"{name}: the rbg generator draws the same bits for every lane of a vmap; use threefry2x32")
+    return key
+
+
+def _describe(x: object) -> str:
+    shape = getattr(x, "shape", None)
+    return type(x).__name__ if shape is None else f"{type(x).__name__} of shape {shape}, {getattr(x, 'dtype', '?')}"
+
+
+def fold_name(key: Array, name: str) -> Array:
+    """The key of a named thing, the same in every process."""
+    return jax.random.fold_in(key, np.uint32(zlib.crc32(name.encode())))
+
+
+def code_pairs(key: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Two independent uniform table codes `[*shape]` from one 32-bit word each: half the hashing of two draws.
+
+    A code below 65536 is half a word. The two extreme codes are subdivided by the word's other half, which resolves
+    the tails of a table to 2**-32. A code stays uniform; two codes of one word depend on each other only within those
+    extreme cells (probability 3e-5).
+    """
+    word = jax.random.bits(key, shape, jnp.uint32)
+    high, low = word >> 16, word & 0xFFFF
+    return _refine(high, low), _refine(low, high)
+
+
+def _refine(code: Array, other: Array) -> Array:
+    code = jnp.where(code == 0, HALF + other, jnp.where(code == HALF - 1, 2 * HALF + other, code))
+    return code.astype(jnp.int32)
+
+
+def codes(key: Array, shape: tuple[int, ...]) -> Array:
+    """Independent uniform table codes `[*shape]`, two to a 32-bit word."""
+    size = int(np.prod(shape))
+    high, low = code_pairs(key, ((size + 1) // 2,))
+    return jnp.concatenate([high, low])[:size].reshape(shape)
+
+
+def probabilities() -> np.ndarray:
+    """The mid-probability of every table code, `[TABLE_SIZE]` float64: evaluate a quantile function here."""
+    middle = (np.arange(HALF) + 0.5) / HALF
+    fine = (np.arange(HALF) + 0.5) / HALF**2
+    return np.concatenate([middle, fine, 1.0 - fine[::-1]])
+
+
+def lookup(table: Array, code: Array) -> Array:
+    """`table[code]` for codes of `codes` or `code_pairs`; they are in range by construction."""
+    return table.at[code].get(mode="promise_in_bounds")
+
+
+@cache
+def _normal_table() -> np.ndarray:
+    from jax.scipy.special import ndtri
+
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        lower = np.asarray(ndtri(jnp.asarray(probabilities()[: 2 * HALF], jnp.float64)))
+    middle, fine = lower[:HALF], lower[HALF:]
+    return np.concatenate([middle, fine, -fine[::-1]]).astype(np.float32)
+
+
+def normal(key: Array, shape: tuple[int, ...]) -> Array:
+    """Standard normals `[*shape]` float32, quantised at 2**-16 of probability (2**-32 in the two extreme codes).
+
+    Half the cost of `jax.random.normal` on a CPU, where hashing dominates: two normals from one 32-bit word.
+    """
+    return lookup(jnp.asarray(_normal_table()), codes(key, shape))
