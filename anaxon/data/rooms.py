@@ -1,0 +1,71 @@
+"""From a dry word to a one-second recording: speed, room, microphone, place in the clip, level and noise."""
+
+import numpy as np
+
+RATE = 16_000  # Hz
+CLIP = 16_000  # samples: one second
+_FFT = 20_480  # longest word (a clip) + longest room, a product of small primes
+
+
+def resample(sound: np.ndarray, count: int) -> np.ndarray:
+    """`sound` `[n]` stretched to `[count]` samples by truncating or padding its spectrum (a band-limited resampler)."""
+    spectrum = np.fft.rfft(sound)
+    kept = np.zeros(count // 2 + 1, spectrum.dtype)
+    low = min(len(kept), len(spectrum))
+    kept[:low] = spectrum[:low]
+    return np.fft.irfft(kept, count) * (count / len(sound))
+
+
+def trim(sound: np.ndarray, level: float = 0.02) -> np.ndarray:
+    """`sound` without the parts before and after it where it is below `level` of its peak."""
+    loud = np.flatnonzero(np.abs(sound) > level * np.abs(sound).max(initial=1e-9))
+    return sound[loud[0] : loud[-1] + 1] if len(loud) else sound[:1]
+
+
+def coloured_noise(rng: np.random.Generator, exponent: float, count: int = CLIP) -> np.ndarray:
+    """Noise `[count]` of unit power whose spectral density falls as f**-exponent (0 white, 1 pink, 2 brown)."""
+    bins = count // 2 + 1
+    spectrum = rng.standard_normal((bins, 2)) @ np.array([1.0, 1j])
+    spectrum *= np.maximum(np.arange(bins), 20 * count / RATE) ** (-exponent / 2)  # flat below 20 Hz
+    noise = np.fft.irfft(spectrum, count)
+    return noise / np.sqrt(np.mean(noise**2))
+
+
+def room(rng: np.random.Generator) -> np.ndarray:
+    """An impulse response `[n]`: the direct sound, then noise that decays by 60 dB in 0.1 to 0.5 s (Moorer 1979)."""
+    decay = rng.uniform(0.1, 0.5)
+    time = np.arange(_FFT - CLIP) / RATE
+    tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / decay)
+    tail[: int(rng.uniform(0.001, 0.01) * RATE)] = 0  # the first reflection comes later than the direct sound
+    tail *= rng.uniform(0.0, 0.7) / np.sqrt(np.sum(tail**2))
+    tail[0] = 1
+    return tail
+
+
+def microphone(rng: np.random.Generator) -> np.ndarray:
+    """A frequency response `[bins]`: high-pass at 50 to 300 Hz, a slope of -4 to 4 dB an octave above 1 kHz."""
+    frequency = np.fft.rfftfreq(_FFT, 1 / RATE)
+    high_pass = frequency / np.hypot(frequency, rng.uniform(50, 300))
+    return high_pass * np.maximum(frequency / 1000, 1.0) ** (rng.uniform(-4, 4) / 6.02)
+
+
+def recording(rng: np.random.Generator, word: np.ndarray | None, rate: int) -> np.ndarray:
+    """A clip `[16000]` int16 of `word` (`[n]` at `rate` Hz; None: silence) in a random room, noise at 5 to 35 dB."""
+    noise = coloured_noise(rng, rng.choice([0.0, 0.5, 1.0, 2.0]))
+    if word is None:
+        return _to_int16(noise * 10 ** rng.uniform(-4, -1.0))
+    word = trim(word)
+    word = resample(word, max(16, round(len(word) * RATE / rate * rng.uniform(0.87, 1.13))))[:CLIP]
+    spectrum = np.fft.rfft(word, _FFT) * np.fft.rfft(room(rng), _FFT) * microphone(rng)
+    wet = np.fft.irfft(spectrum, _FFT)[:CLIP]
+    wet *= 10 ** rng.uniform(-1.2, 0.0) / np.abs(wet).max()
+    clip = np.zeros(CLIP)
+    slack = CLIP - len(word)
+    start = int(rng.triangular(0, slack / 2, slack)) if slack else 0  # mostly in the middle, as people record
+    clip[start:] = wet[: CLIP - start]
+    power = np.mean(wet[: len(word)] ** 2)
+    return _to_int16(clip + noise * np.sqrt(power) * 10 ** (-rng.uniform(5, 35) / 20))
+
+
+def _to_int16(clip: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(clip * 32767), -32768, 32767).astype(np.int16)
