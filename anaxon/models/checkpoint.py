@@ -1,0 +1,71 @@
+"""Training checkpoints with orbax: one folder for each, complete or not there."""
+
+import logging
+import re
+import shutil
+from pathlib import Path
+
+import jax
+
+from anaxon.types import PyTree
+
+_NAME = re.compile(r"epoch_(\d{5})")
+
+
+def epochs(folder: Path) -> list[int]:
+    """The epochs with a complete checkpoint in `folder`, ascending."""
+    if not folder.is_dir():
+        return []
+    found = (_NAME.fullmatch(path.name) for path in folder.iterdir())  # orbax renames a folder when it is complete
+    return sorted(int(match[1]) for match in found if match)
+
+
+def save(folder: Path, epoch: int, state: PyTree) -> None:
+    """Writes `state` as this epoch's checkpoint, then removes all earlier ones but the last.
+
+    Raises:
+      OSError: when it cannot be written (full disk); earlier checkpoints are kept.
+    """
+    ocp = _orbax()
+    path = _path(folder, epoch)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(path, state, force=True)
+    except Exception as error:  # tensorstore reports a full disk in types of its own
+        raise OSError(f"{path}: cannot write the checkpoint (earlier ones are kept): {_line(error)}") from error
+    for old in epochs(folder)[:-2]:
+        shutil.rmtree(_path(folder, old), ignore_errors=True)
+
+
+def restore(folder: Path, epoch: int, like: PyTree) -> PyTree:
+    """The state of an epoch's checkpoint, with the structure, shapes and dtypes of `like`.
+
+    Raises:
+      ValueError: when it is damaged or of another structure; the sentence names the path.
+    """
+    ocp = _orbax()
+    path = _path(folder, epoch)
+    shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            state = checkpointer.restore(path, shapes)
+    except Exception as error:
+        raise ValueError(f"{path}: this checkpoint cannot be read (damaged, or of another model); delete it to go on "
+                         f"from the one before: {_line(error)}") from error  # fmt: skip
+    return state
+
+
+def _path(folder: Path, epoch: int) -> Path:
+    return folder.absolute() / f"epoch_{epoch:05d}"
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+def _orbax():  # noqa: ANN202 - the module, imported late: it takes a second
+    import orbax.checkpoint as ocp
+
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    return ocp

@@ -1,0 +1,181 @@
+"""Training of a small classifier with optax: an epoch is one compiled scan, a run continues from its checkpoint."""
+
+import dataclasses
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from rich.progress import Progress
+
+from anaxon.models import checkpoint
+from anaxon.models.regularise import TrainingNoise, augment, disturb_weights, keep_within
+from anaxon.types import Array, PyTree
+
+
+class Examples(Protocol):
+    """Anything with features `[n, frames, mels]` and labels `[n]`."""
+
+    features: np.ndarray
+    labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """AdamW with a warmed-up cosine schedule, and the noise of training.
+
+    `clip_sigma` keeps every weight within that many standard deviations of its matrix, 0 is off: the largest weight
+    sets a crossbar's scale, so outliers cost precision. `smoothing` is that of the labels.
+
+    Raises:
+      ValueError: for a number out of range; the sentence names the field.
+    """
+
+    epochs: int = 60
+    batch: int = 100
+    learning_rate: float = 1e-2
+    weight_decay: float = 1e-2
+    gradient_norm: float = 1.0
+    smoothing: float = 0.1
+    clip_sigma: float = 2.5
+    noise: TrainingNoise = dataclasses.field(default_factory=TrainingNoise)
+    seed: int = 0
+    save_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "save_every"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"training.{name} must be a positive whole number; got {value!r}")
+        for name in ("learning_rate", "gradient_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"training.{name} must be positive; got {getattr(self, name)!r}")
+        for name in ("weight_decay", "clip_sigma", "seed"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"training.{name} must not be negative; got {getattr(self, name)!r}")
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"training.smoothing must be in [0, 1); got {self.smoothing!r}")
+
+
+class _State(NamedTuple):
+    params: PyTree
+    optimiser: optax.OptState
+    loss: Array  # [epochs], NaN where not yet trained
+    accuracy: Array  # [epochs] on the validation split
+    fingerprint: Array
+
+
+def fit(
+    model: nnx.Module,
+    train: Examples,
+    validation: Examples,
+    config: Training = Training(),  # noqa: B008 - frozen
+    folder: Path | str | None = None,
+    progress: bool = True,
+) -> tuple[PyTree, dict[str, np.ndarray]]:
+    """Trains `model`, a function of `[batch, frames, mels]`, on classes.
+
+    Returns its parameters (the state of `nnx.split(model, nnx.Param, ...)`; the model itself is not changed) and the
+    history: `loss` and validation `accuracy`, `[epochs]` each. With a `folder` the run is checkpointed there every
+    `save_every` epochs; the next call continues and ends with the same bits as one that was not interrupted.
+
+    Raises:
+      ValueError: when there are fewer examples than a batch, or the checkpoint is damaged or of another run.
+      OSError: when a checkpoint cannot be written.
+    """
+    if len(train.labels) < config.batch:
+        raise ValueError(f"training.batch is {config.batch}, but there are only {len(train.labels)} training examples")
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    fn = lambda params, x: nnx.merge(graphdef, params, rest)(x)  # noqa: E731
+    optimiser = _optimiser(config, len(train.labels) // config.batch)
+    state, first = _start(params, optimiser, config, train, folder)
+    data = [jnp.asarray(a) for a in (train.features, train.labels, validation.features, validation.labels)]
+    step = partial(_epoch, fn, optimiser, config)
+    step = jax.jit(step, donate_argnums=0)
+    with Progress(disable=not progress) as bar:
+        task = bar.add_task("training", total=config.epochs, completed=first)
+        for epoch in range(first, config.epochs):
+            state = step(state, epoch, *data)
+            if folder is not None and ((epoch + 1) % config.save_every == 0 or epoch + 1 == config.epochs):
+                checkpoint.save(Path(folder), epoch + 1, state)
+            bar.update(task, advance=1, description=f"training (validation {float(state.accuracy[epoch]):.1%})")
+    return state.params, {"loss": np.asarray(state.loss), "accuracy": np.asarray(state.accuracy)}
+
+
+def _optimiser(config: Training, batches: int) -> optax.GradientTransformation:
+    steps = config.epochs * batches
+    rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, max(1, steps // 20), max(2, steps))
+    return optax.chain(
+        optax.clip_by_global_norm(config.gradient_norm),
+        optax.adamw(rate, weight_decay=config.weight_decay, mask=lambda p: jax.tree.map(lambda w: w.ndim > 1, p)),
+        keep_within(config.clip_sigma),
+    )
+
+
+def _start(
+    params: PyTree,
+    optimiser: optax.GradientTransformation,
+    config: Training,
+    train: Examples,
+    folder: Path | str | None,
+) -> tuple[_State, int]:
+    """A fresh state, or the one of the newest checkpoint, and the epoch to go on with."""
+    empty = jnp.full(config.epochs, jnp.nan)
+    mark = zlib.crc32(
+        np.ascontiguousarray(train.labels).tobytes() + np.ascontiguousarray(train.features[:64]).tobytes()
+    )
+    mark = jnp.uint32(zlib.crc32(repr(config).encode(), mark))
+    params = jax.tree.map(jnp.array, params)  # copies: the state is donated
+    state = _State(params, optimiser.init(params), empty, empty.copy(), mark)
+    done = checkpoint.epochs(Path(folder)) if folder is not None else []
+    if not done:
+        return state, 0
+    restored = checkpoint.restore(Path(str(folder)), done[-1], state._asdict())
+    if int(restored["fingerprint"]) != int(mark):
+        raise ValueError(f"{folder}: these checkpoints are of another training run (its settings or data differ); "
+                         "delete the folder or choose another")  # fmt: skip
+    return _State(**restored), done[-1]
+
+
+def _epoch(
+    fn: Callable[[PyTree, Array], Array],
+    optimiser: optax.GradientTransformation,
+    config: Training,
+    state: _State,
+    epoch: Array,
+    features: Array,
+    labels: Array,
+    check_features: Array,
+    check_labels: Array,
+) -> _State:
+    """One pass over the training split in a random order, and the validation accuracy after it."""
+    order_key, noise_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), epoch))
+    batches = len(labels) // config.batch
+    order = jax.random.permutation(order_key, len(labels))[: batches * config.batch].reshape(batches, config.batch)
+
+    def step(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
+        params, moments = carry
+        rows, key = inputs
+        loss, grads = jax.value_and_grad(partial(_loss, fn, config))(params, key, features[rows], labels[rows])
+        updates, moments = optimiser.update(grads, moments, params)
+        return (optax.apply_updates(params, updates), moments), loss
+
+    keys = jax.random.split(noise_key, batches)
+    (params, moments), loss = jax.lax.scan(step, (state.params, state.optimiser), (order, keys))
+    hits = (fn(params, check_features).argmax(-1) == check_labels).mean()
+    return _State(params, moments, state.loss.at[epoch].set(loss.mean()), state.accuracy.at[epoch].set(hits),
+                  state.fingerprint)  # fmt: skip
+
+
+def _loss(fn: Callable, config: Training, params: PyTree, key: Array, features: Array, labels: Array) -> Array:
+    """Cross entropy with label smoothing on augmented features and disturbed weights."""
+    weight_key, input_key = jax.random.split(key)
+    logits = fn(disturb_weights(weight_key, params, config.noise), augment(input_key, features, config.noise))
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), config.smoothing)
+    return optax.softmax_cross_entropy(logits, targets).mean()
