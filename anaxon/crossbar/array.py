@@ -1,0 +1,131 @@
+"""The column read: every array of a weight at once, by matrix products.
+
+Letters: `G` stack (independent weights side by side), `M` input vectors, `N` rows, `C` columns, `S` slices, `T` row
+tiles, `R` rows of a tile, `K` DAC cycles. A read is `z[S,G,T,M,C] = sum_m phi_m(U)[G,M,T,R] . psi_m[S,G,T,R,C]`; no
+`[M, N, C]` tensor is ever formed. Read noise has the variance `sum_m chi_m(U) . omega_m`, another product, and one
+normal per column read: exact, because independent Gaussian cells sum to a Gaussian column.
+"""
+
+import jax.numpy as jnp
+from einops import rearrange
+from jax import lax
+
+from anaxon.converter.adc import ADC
+from anaxon.converter.dac import DAC, PREDISTORTION_POINTS, bit_planes
+from anaxon.crossbar.mapping import Array as ArraySpec
+from anaxon.device.cell import Device
+from anaxon.numerics import contract
+from anaxon.prng import fold_name, normal
+from anaxon.types import Array, PyTree
+
+EXACT_DAC = DAC()  # an array without a DAC is driven by amplitude with v_max of this default
+
+
+def tile_rows(x: Array, rows: int, axis: int) -> Array:
+    """Splits `axis` into (tiles, rows), with zeros below the last row: padded rows have no cells and no drive."""
+    axis %= x.ndim
+    size = x.shape[axis]
+    if size <= rows:
+        return jnp.expand_dims(x, axis)
+    pad = -size % rows
+    if pad:
+        x = jnp.pad(x, [(0, pad if a == axis else 0) for a in range(x.ndim)])
+    return x.reshape(*x.shape[:axis], -1, rows, *x.shape[axis + 1 :])
+
+
+def product(drive: Array, response: Array, rows: int) -> Array:
+    """`[S, G, T, M, C]` column sums of drive `[G, M, N]` and response `[S, G, N, C]`, tile by tile."""
+    left = tile_rows(drive, rows, 2)  # G M T R
+    right = tile_rows(response, rows, 2)  # S G T R C
+    left = jnp.broadcast_to(left, (right.shape[0], *left.shape))
+    return contract(left, right, (((4,), (3,)), ((0, 1, 3), (0, 1, 2))))
+
+
+def row_sums(drive: Array, rows: int) -> Array:
+    """`[1, G, T, M, 1]` sums of a drive `[G, M, N]` whose response is the same constant for every pair."""
+    return rearrange(jnp.sum(tile_rows(drive, rows, 2), axis=3), "g m t -> 1 g t m 1")
+
+
+def drives(device: Device, dac: DAC, code: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """What the rows do at the input codes: `phi` and `chi` terms, each the shape of `code`."""
+    v_max = jnp.float32(dac.v_max)
+    if dac.encoding == "pulse-width":
+        volts, duty = jnp.sign(code) * v_max, jnp.abs(code)
+        signal = tuple(duty * d for d in device.drive(volts, v_max))
+        return signal, tuple(duty * d for d in device.noise_drive(volts, v_max))
+    volts = voltages(device, dac, code)
+    return device.drive(volts, v_max), device.noise_drive(volts, v_max)
+
+
+def voltages(device: Device, dac: DAC, code: Array) -> Array:
+    """Row voltages [V] of input codes in [-1, 1], the shape of `code`."""
+    v_max = jnp.float32(dac.v_max)
+    if dac.encoding != "amplitude":
+        return jnp.sign(code) * v_max
+    if dac.predistortion == "none":
+        return code * v_max
+    grid = jnp.linspace(-v_max, v_max, PREDISTORTION_POINTS)
+    curve = device.drive(grid, v_max)[0]
+    return jnp.interp(code * predistorted_gain(device, dac), curve, grid)
+
+
+def predistorted_gain(device: Device, dac: DAC) -> Array:
+    """The largest column contribution that both polarities reach; 1 without predistortion."""
+    if dac.predistortion == "none":
+        return jnp.float32(1.0)
+    v_max = jnp.float32(dac.v_max)
+    ends = device.drive(jnp.stack([-v_max, v_max]), v_max)[0]
+    return jnp.min(jnp.abs(ends))
+
+
+def column_sums(device: Device, array: ArraySpec, dac: DAC, code: Array, cells: PyTree, read_key: Array) -> Array:
+    """Analog column values before conversion.
+
+    Args:
+      device: the cells.
+      array: sizes.
+      dac: the row drivers.
+      code: `[G, M, N]` in [-1, 1]; one cycle of them.
+      cells: state with leaves `[P, S, G, N, C]`.
+      read_key: key of this read; a column's noise is a function of it and of the column's coordinate.
+
+    Returns:
+      `[S, G, T, M, C]` in column units.
+    """
+    signal, noise = drives(device, dac, code)
+    z = sum(product(d, r, array.rows) for d, r in zip(signal, device.response(cells), strict=True))
+    if not noise:
+        return z
+    terms = zip(noise, device.noise_response(cells), strict=True)
+    variance = sum(
+        omega * row_sums(chi, array.rows) if jnp.ndim(omega) == 0 else product(chi, omega, array.rows)
+        for chi, omega in terms
+    )
+    return z + jnp.sqrt(jnp.maximum(variance, 0.0)) * normal(fold_name(read_key, "read noise"), z.shape)
+
+
+def cycles(dac: DAC | None, code: Array) -> tuple[Array, Array]:
+    """Input codes per DAC cycle, `[G, K * M, N]` (cycle-major), and the digital weight of each cycle `[K]`."""
+    if dac is None or dac.encoding != "bit-serial":
+        return code, jnp.ones(1)
+    planes, weights = bit_planes(code, dac.bits)
+    return rearrange(planes, "k g m n -> g (k m) n"), weights
+
+
+def digitise(adc: ADC | None, z: Array, full_scale: Array, chip_key: Array, read_key: Array) -> Array:
+    """Converted columns `[S, G, T, M, C]`; offsets and gains belong to the chip's physical columns."""
+    if adc is None:
+        return z
+    s, g, t, _, c = z.shape
+    return adc.convert(adc.errors(chip_key, read_key, z, (s, g, t, 1, c)), full_scale)
+
+
+def recombine(array: ArraySpec, digital: Array, cycle_weights: Array) -> Array:
+    """Digital shift-and-add over tiles, slices and DAC cycles: `[S, G, T, K * M, C]` to `[G, M, C]` in weight levels."""
+    total = jnp.sum(digital, axis=2)
+    total = jnp.tensordot(jnp.asarray(array.significance, total.dtype), total, 1, precision=lax.Precision.HIGHEST)
+    count = cycle_weights.shape[0]
+    if count == 1:
+        return total
+    parts = rearrange(total, "g (k m) c -> k g m c", k=count)
+    return jnp.tensordot(cycle_weights.astype(total.dtype), parts, 1, precision=lax.Precision.HIGHEST)

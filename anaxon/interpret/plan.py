@@ -1,0 +1,186 @@
+"""The plan: which weights stand on which arrays, how often each is read and what its columns end in."""
+
+from dataclasses import dataclass
+from math import prod
+
+from anaxon.hardware import Hardware
+from anaxon.types import Array, PyTree, pytree, static
+
+LINEAR = "linear"
+
+
+@dataclass(frozen=True)
+class Use:
+    """One place in the function that reads a weight.
+
+    Attributes:
+      stack: `G`, independent products side by side.
+      vectors: `M`, input vectors per execution.
+      rows: `N`.
+      cols: `C`, per stack index.
+      loops: trip counts of the loops around it; None for a `while`, whose count is not known.
+      conversions: `(converter kind, columns)`: how many of the columns end in each kind, over the stack.
+    """
+
+    stack: int
+    vectors: int
+    rows: int
+    cols: int
+    loops: tuple[int | None, ...]
+    conversions: tuple[tuple[str, int], ...]
+
+    @property
+    def executions(self) -> int:
+        """How often it runs per call of the function (a `while` counts as one turn)."""
+        return prod(n for n in self.loops if n is not None)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A placed weight.
+
+    Attributes:
+      path: its name.
+      hardware: index of its rule's hardware in the plan.
+      shape: of the weight.
+      dtype: of the weight, as a string.
+      shared_axes: axes of the weight over which one scale is shared.
+      uses: the reads of it.
+      group: sites with the same number share an array and a scale (under a ramp); None for its own.
+      digital: whether its numbers are also used as such (a tied embedding), so that a chip keeps them.
+      bias: whether it is a bias, programmed as a row of its group's array.
+    """
+
+    path: str
+    hardware: int
+    shape: tuple[int, ...]
+    dtype: str
+    shared_axes: tuple[int, ...]
+    uses: tuple[Use, ...]
+    group: int | None = None
+    digital: bool = False
+    bias: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows of its tallest read."""
+        return max((u.rows for u in self.uses), default=1)
+
+    @property
+    def cols(self) -> int:
+        """Logical columns over the stack: weights per row."""
+        return max(1, prod(self.shape) // max(1, self.rows))
+
+    def cells(self, hardware: Hardware) -> int:
+        """Memristors that hold it: pairs times slices times weights, no padding."""
+        return 2 * hardware.array.slices * prod(self.shape)
+
+    def arrays(self, hardware: Hardware) -> int:
+        """Physical arrays it takes: tiles x slices x polarities, per stack index."""
+        use = max(self.uses, key=lambda u: u.rows, default=None)
+        stack, rows, cols = (use.stack, use.rows, use.cols) if use else (1, 1, prod(self.shape))
+        return 2 * hardware.array.slices * stack * hardware.array.tiles(rows) * -(-cols // hardware.array.cols)
+
+
+@pytree
+class Ranges:
+    """Calibrated ranges of one site; None where the range follows the traced values.
+
+    Attributes:
+      input: absmax of the operand that drives the rows [operand units].
+      column: full scale of the ADC [column units].
+    """
+
+    input: Array | None = None
+    column: Array | None = None
+
+
+@pytree
+class Plan:
+    """What `place` decides; its leaves are the hardware's numbers and the calibrated ranges.
+
+    Attributes:
+      hardware: one per rule.
+      ranges: one per site.
+      sites: the placed weights, in the order of the parameters.
+    """
+
+    hardware: tuple[Hardware, ...]
+    ranges: tuple[Ranges, ...]
+    sites: tuple[Site, ...] = static()
+
+    def of(self, site: Site) -> Hardware:
+        """The hardware of a site."""
+        return self.hardware[site.hardware]
+
+    def index(self, path: str) -> int:
+        """The position of a site.
+
+        Raises:
+          KeyError: if no weight of this name is placed.
+        """
+        for i, site in enumerate(self.sites):
+            if site.path == path:
+                return i
+        raise KeyError(f"no weight {path!r} is placed; placed are {[s.path for s in self.sites]}")
+
+    def __repr__(self) -> str:
+        head = ("weight", "shape", "stack", "rows", "cols", "arrays", "cells", "reads", "ends in")
+        table = [head, *(_row(self, s) for s in self.sites)]
+        widths = [max(len(r[i]) for r in table) for i in range(len(head))]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in table]
+        return "\n".join([f"Plan: {len(self.sites)} weights on {len(self.hardware)} kind(s) of hardware", *lines])
+
+
+def _row(plan: Plan, site: Site) -> tuple[str, ...]:
+    hw = plan.of(site)
+    use = max(site.uses, key=lambda u: u.rows, default=None)
+    kinds = sorted({kind for u in site.uses for kind, _ in u.conversions})
+    ends = "digital product" if hw.is_ideal else "bias row" if site.bias else "+".join(kinds) or "unused"
+    arrays = "-" if hw.is_ideal else str(site.arrays(hw))
+    cells = "-" if hw.is_ideal else str(site.cells(hw))
+    reads = str(sum(u.vectors * u.executions for u in site.uses))
+    stack, rows, cols = (str(v) for v in ((use.stack, use.rows, use.cols) if use else (1, 1, prod(site.shape))))
+    return site.path, "x".join(map(str, site.shape)), stack, rows, cols, arrays, cells, reads, ends
+
+
+@pytree
+class Crossbar:
+    """A programmed weight: what stands in the parameter tree where the weight stood.
+
+    Attributes:
+      cells: the device's state, leaves `[P, S, *weight]`.
+      scale: weight per level, broadcastable to the weight.
+      digital: the weight's own numbers, kept only where the function also uses them as such.
+      path: its name.
+      shape: of the weight.
+      dtype: of the weight, as a string.
+    """
+
+    cells: PyTree
+    scale: Array
+    digital: Array | None = None
+    path: str = static()
+    shape: tuple[int, ...] = static()
+    dtype: str = static()
+
+    def __repr__(self) -> str:
+        return f"Crossbar({self.path}, {'x'.join(map(str, self.shape))})"
+
+
+@pytree
+class Chip:
+    """One programmed chip: the parameters with crossbars in the places of weights.
+
+    Attributes:
+      tree: the parameter tree.
+      plan: the plan it was programmed from.
+      key: the chip's key; what belongs to a chip but is drawn late (converter offsets) is drawn from it.
+    """
+
+    tree: PyTree
+    plan: Plan
+    key: Array
+
+    def __repr__(self) -> str:
+        return f"Chip programmed from\n{self.plan!r}"

@@ -1,0 +1,203 @@
+"""A product with a weight in one normal form: operand `[G, M, N]` times weight `[G, N, C]`.
+
+`G` stack (batch dimensions or convolution groups), `M` input vectors, `N` rows (contracted), `C` columns. A
+convolution's kernel is unrolled to rows (input channel, then window), one input vector per output position.
+"""
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from anaxon.types import Array
+
+PRODUCTS = ("dot_general", "conv_general_dilated")
+
+
+@dataclass(frozen=True)
+class Product:
+    """The static description of one product; axes are those of the weight as it stands in the product.
+
+    Attributes:
+      stack: weight axes that run in parallel with the operand's (never mixed).
+      rows: contracted weight axes, in the order of the operand's.
+      cols: the other weight axes.
+      groups: convolution groups; the column axis is split into them.
+      column_axis: the output axis that holds the columns, if one does.
+    """
+
+    stack: tuple[int, ...]
+    rows: tuple[int, ...]
+    cols: tuple[int, ...]
+    groups: int
+    weight_shape: tuple[int, ...]
+    operand_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+    column_axis: int | None
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """`(G, M, N, C)`."""
+        size = lambda axes: prod(self.weight_shape[a] for a in axes)  # noqa: E731
+        g = size(self.stack) * self.groups
+        n, c = size(self.rows), size(self.cols) // self.groups
+        return g, prod(self.out_shape) // max(1, g * c), n, c
+
+    def weight(self, w: Array) -> Array:
+        """`[..., *weight]` to `[..., G, N, C]`; leading axes (polarity, slice) stay."""
+        lead = w.ndim - len(self.weight_shape)
+        order = (*self.stack, *self.rows, *self.cols)
+        w = jnp.transpose(w, (*range(lead), *(lead + a for a in order)))
+        g, _, n, c = self.sizes
+        if self.groups == 1:
+            return w.reshape(*w.shape[:lead], g, n, c)
+        return jnp.moveaxis(w.reshape(*w.shape[:lead], n, g, c), -2, -3)
+
+    def operand(self, x: Array) -> Array:
+        """The operand as `[G, M, N]`."""
+        raise NotImplementedError
+
+    def assemble(self, y: Array) -> Array:
+        """`[G, M, C]` as the product's own output."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Dot(Product):
+    """`dot_general` with the weight on either side; `free` are the operand's free axes."""
+
+    x_stack: tuple[int, ...] = ()
+    x_rows: tuple[int, ...] = ()
+    x_free: tuple[int, ...] = ()
+    weight_is_left: bool = False
+
+    def operand(self, x: Array) -> Array:
+        """Batch, free, contracted."""
+        g, _, n, _ = self.sizes
+        return jnp.transpose(x, (*self.x_stack, *self.x_free, *self.x_rows)).reshape(g, -1, n)
+
+    def assemble(self, y: Array) -> Array:
+        """Batch, then left free, then right free axes: `dot_general`'s order."""
+        stack = [self.weight_shape[a] for a in self.stack]
+        free = [self.operand_shape[a] for a in self.x_free]
+        cols = [self.weight_shape[a] for a in self.cols]
+        y = y.reshape(*stack, *free, *cols)
+        if not self.weight_is_left:
+            return y
+        b, f = len(stack), len(free)
+        return jnp.transpose(y, (*range(b), *range(b + f, y.ndim), *range(b, b + f)))
+
+
+@dataclass(frozen=True)
+class Conv(Product):
+    """`conv_general_dilated` with the weight as kernel."""
+
+    params: Any = None
+
+    def operand(self, x: Array) -> Array:
+        """Windows of the input: `[N * positions, channels * window]`, split into groups."""
+        p, numbers = self.params, self.params["dimension_numbers"]
+        patches = lax.conv_general_dilated_patches(
+            jnp.transpose(x, numbers.lhs_spec).astype(jnp.float32),
+            [self.weight_shape[a] for a in numbers.rhs_spec[2:]],
+            p["window_strides"],
+            p["padding"],
+            lhs_dilation=p["lhs_dilation"],
+            rhs_dilation=p["rhs_dilation"],
+            precision=lax.Precision.HIGHEST,  # the identity kernel must not round the inputs
+        )
+        g, _, n, _ = self.sizes
+        batch, positions = patches.shape[0], patches.shape[2:]
+        patches = patches.reshape(batch, g, n, *positions)
+        return jnp.moveaxis(patches, (1, 2), (0, -1)).reshape(g, -1, n)
+
+    def assemble(self, y: Array) -> Array:
+        """Back to (batch, channels, positions) and from there to the output's own layout."""
+        out_spec = self.params["dimension_numbers"].out_spec
+        ncs = [self.out_shape[a] for a in out_spec]
+        g, _, _, c = self.sizes
+        y = y.reshape(g, ncs[0], *ncs[2:], c)
+        y = jnp.moveaxis(y, (0, -1), (1, 2)).reshape(ncs)
+        return jnp.transpose(y, np.argsort(out_spec))
+
+
+def product_of(eqn: Any, weight_position: int) -> Product:
+    """The product of an equation whose operand at `weight_position` is the weight.
+
+    Raises:
+      TypeError: for a weight that is convolved (not the kernel) and for batch-grouped convolutions.
+    """
+    if eqn.primitive.name == "dot_general":
+        return _dot(eqn, weight_position)
+    if weight_position != 1:
+        raise TypeError("conv_general_dilated: a placed weight must be the kernel; here it is the input")
+    if eqn.params["batch_group_count"] != 1:
+        raise TypeError("conv_general_dilated: batch_group_count must be 1 for a placed kernel")
+    return _conv(eqn)
+
+
+def _dot(eqn: Any, side: int) -> Dot:
+    contract, batch = eqn.params["dimension_numbers"]
+    w, x = eqn.invars[side].aval, eqn.invars[1 - side].aval
+    rows, x_rows = tuple(contract[side]), tuple(contract[1 - side])
+    stack, x_stack = tuple(batch[side]), tuple(batch[1 - side])
+    cols = tuple(a for a in range(w.ndim) if a not in rows and a not in stack)
+    free = tuple(a for a in range(x.ndim) if a not in x_rows and a not in x_stack)
+    first = len(stack) if side == 0 else len(stack) + len(free)
+    return Dot(
+        stack=stack,
+        rows=rows,
+        cols=cols,
+        groups=1,
+        weight_shape=tuple(w.shape),
+        operand_shape=tuple(x.shape),
+        out_shape=tuple(eqn.outvars[0].aval.shape),
+        column_axis=first if len(cols) == 1 else None,
+        x_stack=x_stack,
+        x_rows=x_rows,
+        x_free=free,
+        weight_is_left=side == 0,
+    )
+
+
+def _conv(eqn: Any) -> Conv:
+    x, w = (v.aval for v in eqn.invars)
+    numbers = eqn.params["dimension_numbers"]
+    return Conv(
+        stack=(),
+        rows=tuple(numbers.rhs_spec[1:]),
+        cols=(numbers.rhs_spec[0],),
+        groups=eqn.params["feature_group_count"],
+        weight_shape=tuple(w.shape),
+        operand_shape=tuple(x.shape),
+        out_shape=tuple(eqn.outvars[0].aval.shape),
+        column_axis=numbers.out_spec[1] if eqn.params["feature_group_count"] == 1 else None,
+        params=eqn.params,
+    )
+
+
+def restrict(product: Product, operand: Array, axis: int, start: int, size: int) -> tuple[Array, Product]:
+    """The part of a `Dot` that belongs to `start:start+size` of one weight axis: a row range also cuts the operand.
+
+    Raises:
+      TypeError: for a convolution, whose concatenated kernels are not supported.
+    """
+    if not isinstance(product, Dot):
+        raise TypeError("concatenated weights can be placed in dot_general only, not as convolution kernels")
+    weight_shape = _resized(product.weight_shape, axis, size)
+    if axis in product.rows:
+        x_axis = product.x_rows[product.rows.index(axis)]
+        operand = lax.slice_in_dim(operand, start, start + size, axis=x_axis)
+        shape = _resized(product.operand_shape, x_axis, size)
+        return operand, replace(product, weight_shape=weight_shape, operand_shape=shape)
+    out_shape = product.out_shape
+    if product.column_axis is not None:
+        out_shape = _resized(out_shape, product.column_axis, size)
+    return operand, replace(product, weight_shape=weight_shape, out_shape=out_shape)
+
+
+def _resized(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
+    return (*shape[:axis], size, *shape[axis + 1 :])
