@@ -86,11 +86,6 @@ class Table:
         """Any number of levels."""
         return None
 
-    @property
-    def drifts(self) -> bool:
-        """Whether conductances depend on time."""
-        return self.nu is not None and self.time is not None
-
     def _lookup(self, table: Array, g: Array) -> Array:
         """`table` at the normalised conductance `g`, linear between grid points, constant outside the grid."""
         table = jnp.asarray(table)
@@ -109,7 +104,7 @@ class Table:
         g = (self.g_min + target * (self.g_max - self.g_min)) / self.g_max
         programmed = jnp.maximum(g + self._lookup(self.sigma, g) * draw("programming"), 0.0)
         nu = None
-        if self.nu is not None and self.drifts:
+        if self.nu is not None and self.time is not None:
             spread = 0.0 if self.nu_sigma is None else self._lookup(self.nu_sigma, g) * draw("drift")
             nu = jnp.abs(self._lookup(self.nu, g) + spread)
         return TableCells(g=programmed, nu=nu, flicker=None if self.q is None else draw("flicker"))
@@ -148,25 +143,31 @@ class Table:
 
     def explain(self) -> list[tuple[str, str]]:
         """Device, programming noise, drift and read noise, with sizes and units."""
-        g_max, ends = float(self.g_max) * 1e6, jnp.asarray([self.g_min, self.g_max]) / self.g_max
-        off, on = (float(s) * g_max for s in self._lookup(self.sigma, ends))
+        g_max, (off, on) = float(self.g_max) * 1e6, self._at_ends(self.sigma)
         rows = [
             ("device", f"{self.name}: linear cells of {float(self.g_min) * 1e6:.4g} to {g_max:.4g} uS"),
-            ("programming noise", f"std {off:.3g} uS at target 0, {on:.3g} uS at target 1, conductances >= 0"),
+            (
+                "programming noise",
+                f"std {off * g_max:.3g} uS at target 0, {on * g_max:.3g} uS at target 1, conductances >= 0",
+            ),
+            ("drift", self._explain_drift()),
         ]
-        rows.append(("drift", self._explain_drift(ends)))
         if self.q is not None:
-            off, on = (float(q) for q in self._lookup(self.q, ends))
+            off, on = self._at_ends(self.q)
             rows.append(("1/f noise", f"q {off:.3g} at target 0, {on:.3g} at target 1, accumulated, frozen per chip"))
         if self.bandwidth is not None:
             rows.append(noise.johnson_shot_row(self.bandwidth, self.temperature, self.g_max))
         return rows
 
-    def _explain_drift(self, ends: Array) -> str:
-        if self.nu is None or not self.drifts:
+    def _explain_drift(self) -> str:
+        if self.nu is None or self.time is None:
             return "none"
-        off, on = (float(nu) for nu in self._lookup(self.nu, ends))
+        off, on = self._at_ends(self.nu)
         return f"exponent {off:.3g} at target 0, {on:.3g} at target 1; read {float(self.time):.4g} s after programming"
+
+    def _at_ends(self, table: Array) -> list[float]:
+        grid = np.linspace(float(self.low), float(self.high), len(table))
+        return np.interp([float(self.g_min), float(self.g_max)], grid, np.asarray(table)).tolist()
 
 
 def device_from_table(

@@ -15,6 +15,17 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 FORMS = json.loads((GOLDEN / "device_closed_forms.json").read_text())["models"]
 STATISTICS = json.loads((GOLDEN / "device_statistics.json").read_text())["models"]
 SAMPLES = 100_000
+TARGET = np.random.default_rng(3).random((2, 3, 4), np.float32)
+
+
+@jax.jit
+def program(device, target, key=KEY):
+    return device.program(key, target)
+
+
+@jax.jit
+def conductance(device, cells):
+    return device.conductance(cells)
 
 
 def stored(name, **changes):
@@ -38,7 +49,7 @@ def test_stored_tables_hold_the_published_fits(name, column):
 def targets(device, g_us):
     """`[2, 1, targets, samples / 2]`: both polarities at the same conductance."""
     t = (np.asarray(g_us) * 1e-6 - device.g_min) / (device.g_max - device.g_min)
-    return jnp.broadcast_to(jnp.asarray(t, jnp.float32)[:, None], (2, 1, len(t), SAMPLES // 2))
+    return np.broadcast_to(t.astype(np.float32)[:, None], (2, 1, len(t), SAMPLES // 2))
 
 
 def per_target(cells):
@@ -62,8 +73,7 @@ def assert_same_distribution(x, golden, unclamped):
 def test_samples_equal_the_other_simulators(name):
     golden = STATISTICS[name]
     device = stored(name)
-    cells = jax.jit(device.program)(KEY, targets(device, golden["g_target"]))
-    aged = jax.jit(lambda t: replace(device, time=t).conductance(cells))
+    cells = program(device, targets(device, golden["g_target"]))
     for what, rows in golden.items():
         if what == "g_target":
             continue
@@ -72,7 +82,7 @@ def test_samples_equal_the_other_simulators(name):
         elif what == "prog":
             x = per_target(cells.g) * device.g_max * 1e6
         else:
-            x = per_target(aged(float(what[1:]))) * device.g_max * 1e6
+            x = per_target(conductance(replace(device, time=float(what[1:])), cells)) * device.g_max * 1e6
         for i, row in enumerate(rows):
             assert_same_distribution(x[i], row, unclamped=name.startswith("reram"))
 
@@ -82,9 +92,9 @@ def test_accumulated_read_noise_equals_the_closed_form(time):
     """The ratio of noisy to drifted conductance is 1 + read_rel xi, up to the slope of q at the programmed g."""
     columns = {"g": np.array([0.0, 25e-6]), "sigma": np.zeros(2), "nu": np.zeros(2), "q": np.full(2, 0.0088)}
     device = device_from_table(columns, t0=20.0, t_read=250e-9, time=float(time))
-    cells = device.program(KEY, jnp.ones((2, 1, 1000)))
+    cells = program(device, np.ones((2, 1, 1000), np.float32))
     expected = np.maximum(1 + FORMS["pcm_ibm"]["read_rel"][time][-1] * np.asarray(cells.flicker, np.float64), 0)
-    np.testing.assert_allclose(device.conductance(cells), expected, rtol=2e-6)
+    np.testing.assert_allclose(conductance(device, cells), expected, rtol=2e-6)
 
 
 COLUMNS = {
@@ -97,11 +107,11 @@ COLUMNS = {
 
 def test_between_rows_everything_is_linear():
     device = device_from_table(COLUMNS, t0=1.0)
-    target = jax.random.uniform(KEY, (2, 1, 500))
-    cells = device.program(KEY, target)
+    target = np.random.default_rng(5).random((2, 1, 500), np.float32)
+    cells = program(device, target)
     g = 1e-6 + np.asarray(target, np.float64) * 10e-6
-    zeroed = replace(device, sigma=jnp.zeros_like(device.sigma), nu_sigma=jnp.zeros_like(device.nu_sigma))
-    np.testing.assert_allclose(zeroed.program(KEY, target).nu, np.interp(g, COLUMNS["g"], COLUMNS["nu"]), atol=2e-5)
+    zeroed = replace(device, sigma=0 * device.sigma, nu_sigma=0 * device.nu_sigma)
+    np.testing.assert_allclose(program(zeroed, target).nu, np.interp(g, COLUMNS["g"], COLUMNS["nu"]), atol=2e-5)
     score = (np.asarray(cells.g) * 11e-6 - g) / np.interp(g, COLUMNS["g"], COLUMNS["sigma"])
     score = score[np.asarray(cells.g) > 0]
     assert abs(score.mean()) < 5 / np.sqrt(score.size) and abs(score.std() - 1) < 5 / np.sqrt(2 * score.size)
@@ -115,62 +125,59 @@ def test_an_evenly_spaced_table_is_kept_as_it_is():
 
 def test_drift_is_the_power_law_and_none_at_time_zero():
     device = device_from_table(COLUMNS, t0=2.0, time=0.0)
-    target = jax.random.uniform(KEY, (2, 3, 4))
-    cells = device.program(KEY, target)
-    np.testing.assert_array_equal(device.conductance(cells), cells.g)
+    cells = program(device, TARGET)
+    np.testing.assert_array_equal(conductance(device, cells), cells.g)
     later = np.asarray(cells.g, np.float64) * ((1e4 + 2.0) / 2.0) ** -np.asarray(cells.nu, np.float64)
     aged = replace(device, time=1e4)
-    np.testing.assert_allclose(aged.conductance(cells), later, rtol=1e-5)
-    np.testing.assert_allclose(aged.response(cells)[0], (later[0] - later[1]) / (10 / 11), atol=1e-5)
+    np.testing.assert_allclose(conductance(aged, cells), later, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(aged.response)(cells)[0], (later[0] - later[1]) / (10 / 11), atol=1e-5)
 
 
 def test_what_is_off_draws_nothing_and_moves_nothing():
-    target = jax.random.uniform(KEY, (2, 3, 4))
-    drifting = device_from_table(COLUMNS, t0=2.0).program(KEY, target)
-    still = device_from_table(COLUMNS, t0=2.0, time=None).program(KEY, target)
+    drifting = program(device_from_table(COLUMNS, t0=2.0), TARGET)
+    still = program(device_from_table(COLUMNS, t0=2.0, time=None), TARGET)
     assert still.nu is None and still.flicker is None
     np.testing.assert_array_equal(still.g, drifting.g)
 
 
 def test_johnson_and_shot_noise_follow_the_aged_conductance():
     device = device_from_table(COLUMNS, t0=2.0, time=100.0, bandwidth=1e8)
-    cells = device.program(KEY, jax.random.uniform(KEY, (2, 3, 4)))
-    (chi,), (omega,) = device.noise_drive(jnp.asarray([0.2]), jnp.asarray(0.4)), device.noise_response(cells)
-    siemens = np.asarray(device.conductance(cells), np.float64) * 11e-6
+    cells = program(device, TARGET)
+    (chi,), (omega,) = jax.jit(device.noise_drive)(np.array([0.2]), 0.4), jax.jit(device.noise_response)(cells)
+    siemens = np.asarray(conductance(device, cells), np.float64) * 11e-6
     per_cell = siemens * 1e8 * (4 * 1.380649e-23 * 300 + 2 * 1.602176634e-19 * 0.2)
     np.testing.assert_allclose(chi * omega, per_cell.sum(axis=0) / (10e-6 * 0.4) ** 2, rtol=1e-5)
-    assert stored("reram_milo").noise_drive(jnp.ones(1), jnp.ones(())) == ()
+    assert stored("reram_milo").noise_drive(np.ones(1), 1.0) == ()
 
 
 def test_gradients_to_time_target_and_tables():
     device = stored("pcm_ibm", time=100.0)
-    target = jnp.stack([jnp.linspace(0.1, 0.9, 7)[None], jnp.full((1, 7), 0.3)])
+    target = np.stack([np.linspace(0.1, 0.9, 7)[None], np.full((1, 7), 0.3)]).astype(np.float32)
 
     @jax.jit
     def loss(time, target, sigma):
         aged = replace(device, time=time, sigma=sigma)
         return jnp.sum(jnp.sin(3 * aged.response(aged.program(KEY, target))[0]))
 
-    sigma = jnp.asarray(device.sigma)
+    sigma = np.asarray(device.sigma)
     d_time, d_target, d_sigma = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(100.0, target, sigma)
     assert all(np.all(np.isfinite(d)) for d in (d_time, d_target, d_sigma))
     with jax.enable_x64(True):
-        time, *rest = (jnp.asarray(np.asarray(v), jnp.float64) for v in (100.0, target, sigma))
-        aged = [loss(time + dt, *rest) for dt in (0.1, -0.1)]
-        scaled = [loss(time, rest[0], rest[1] * s) for s in (1.0001, 0.9999)]
+        time, *rest = (jnp.asarray(v, jnp.float64) for v in (100.0, target, sigma))
+        aged = [float(loss(time + dt, *rest)) for dt in (0.1, -0.1)]
+        scaled = [float(loss(time, rest[0], rest[1] * s)) for s in (1.0001, 0.9999)]
     np.testing.assert_allclose(d_time, (aged[0] - aged[1]) / 0.2, rtol=1e-4)
-    np.testing.assert_allclose(jnp.vdot(d_sigma, sigma), (scaled[0] - scaled[1]) / 0.0002, rtol=1e-4)
+    np.testing.assert_allclose(np.vdot(d_sigma, sigma), (scaled[0] - scaled[1]) / 0.0002, rtol=1e-4)
 
 
 def test_chips_by_vmap_equal_a_loop_and_time_sweeps():
-    device, target = stored("pcm_ibm"), jax.random.uniform(KEY, (2, 1, 9))
-    keys = jax.random.split(KEY, 3)
-    program = jax.jit(lambda d, k: d.program(k, target))
-    batched, looped = jax.jit(jax.vmap(program, in_axes=(None, 0)))(device, keys), [program(device, k) for k in keys]
-    jax.tree.map(lambda b, *xs: np.testing.assert_array_equal(b, jnp.stack(xs)), batched, *looped)
-    times = jnp.asarray([0.0, 1e3, 1e6])
-    conductance = jax.jit(lambda t: replace(device, time=t).conductance(looped[0]))
-    np.testing.assert_allclose(jax.vmap(conductance)(times)[2], conductance(times[2]), rtol=1e-6)
+    device, keys = stored("pcm_ibm"), jax.random.split(KEY, 3)
+    batched = jax.jit(jax.vmap(program, in_axes=(None, None, 0)))(device, TARGET, keys)
+    looped = [program(device, TARGET, k) for k in keys]
+    jax.tree.map(lambda b, *xs: np.testing.assert_array_equal(b, np.stack(xs)), batched, *looped)
+    times = np.array([0.0, 1e3, 1e6], np.float32)
+    swept = jax.jit(jax.vmap(lambda t: conductance(replace(device, time=t), looped[0])))(times)
+    np.testing.assert_allclose(swept[2], conductance(replace(device, time=times[2]), looped[0]), rtol=1e-6)
 
 
 def csv(tmp_path, text):
