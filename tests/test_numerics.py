@@ -1,0 +1,92 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from anaxon.numerics import clip, contract, quantise, safe_scale, ste_round
+
+VECTOR = (((1,), (0,)), ((), ()))
+
+
+def test_contract_asks_for_the_highest_precision_in_float32():
+    a, b = jnp.ones((3, 5), jnp.bfloat16), jnp.ones((5, 2), jnp.bfloat16)
+    (dot,) = jax.make_jaxpr(lambda a, b: contract(a, b, VECTOR))(a, b).eqns
+    assert dot.params["precision"] == (jax.lax.Precision.HIGHEST,) * 2
+    assert contract(a, b, VECTOR).dtype == jnp.float32
+
+
+def test_contract_equals_the_float64_product():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(7, 300)).astype(np.float32), rng.normal(size=(300, 4)).astype(np.float32)
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    bound = 300 * 2**-24 * (np.abs(a) @ np.abs(b))
+    assert np.all(np.abs(contract(a, b, VECTOR) - expected) < bound)
+
+
+def test_rounding_is_half_to_even_with_gradient_one():
+    x = np.array([-2.5, -0.5, 0.2, 0.5, 1.5, 2.7], np.float32)
+    np.testing.assert_array_equal(ste_round(x), [-2, 0, 0, 0, 2, 3])
+    np.testing.assert_array_equal(jax.vmap(jax.grad(ste_round))(x), np.ones(6))
+
+
+@pytest.mark.parametrize(
+    ("x", "gradients"),
+    [(-2.0, (0, 1, 0)), (-1.0, (1, 0, 0)), (0.3, (1, 0, 0)), (3.0, (1, 0, 0)), (3.1, (0, 0, 1))],
+    ids=["below", "lower bound", "inside", "upper bound", "above"],
+)
+def test_clip_gradient_is_whole_on_the_closed_interval(x, gradients):
+    assert float(clip(jnp.float32(x), -1.0, 3.0)) == np.clip(np.float32(x), -1, 3)
+    assert jax.grad(clip, argnums=(0, 1, 2))(x, -1.0, 3.0) == gradients
+
+
+def test_clip_lets_a_few_ulp_pass_and_no_more():
+    above = np.float32(3) * (1 + np.array([0, 1, 3, 5, 40], np.float32) * np.float32(2**-23))
+    np.testing.assert_array_equal(jax.vmap(jax.grad(clip), (0, None, None))(above, -3.0, 3.0), [1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(jax.vmap(jax.grad(clip), (0, None, None))(-above, -3.0, 3.0), [1, 1, 1, 0, 0])
+
+
+def reference(x, step, lo, hi):
+    """Value and gradients (x, step, lo, hi) of `step * clip(round(x / step), lo, hi)` with round' = 1, in float64."""
+    code = np.round(x / step)
+    below, above = code < lo, code > hi
+    inside = ~(below | above)
+    value = step * np.where(below, lo, np.where(above, hi, code))
+    by_step = np.where(below, lo, np.where(above, hi, code - x / step))
+    return value, inside * 1.0, by_step, below * step, above * step
+
+
+def test_quantiser_and_all_its_gradients_equal_the_formula():
+    # a step of a power of two keeps x / step exact, so that no code depends on rounding
+    x = np.random.default_rng(1).uniform(-3, 3, 500).astype(np.float32)
+    step, lo, hi = 0.25, -7.0, 6.0
+
+    @jax.jit
+    @jax.vmap
+    def value_and_gradients(x):
+        return quantise(x, step, lo, hi), *jax.grad(quantise, argnums=(0, 1, 2, 3))(x, step, lo, hi)
+
+    for got, expected in zip(value_and_gradients(x), reference(x.astype(np.float64), step, lo, hi), strict=True):
+        np.testing.assert_allclose(got, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("levels", [1, 3, 7, 127])
+def test_the_largest_weight_of_an_absmax_scale_has_gradient_one(levels):
+    def levels_of(w):
+        return quantise(w, safe_scale(jnp.max(jnp.abs(w))) / levels, -levels, levels)
+
+    @jax.jit
+    def jacobian(w):
+        return jax.jacrev(levels_of)(w)
+
+    rng = np.random.default_rng(levels)
+    for _ in range(50):
+        w = rng.normal(size=5).astype(np.float32)
+        top = np.argmax(np.abs(w))
+        expected = np.zeros(5)
+        expected[top] = 1  # it is the range itself: y = absmax, whatever the others are
+        np.testing.assert_allclose(jacobian(w)[top], expected, atol=1e-5)
+
+
+def test_scale_of_nothing_is_one():
+    np.testing.assert_array_equal(safe_scale(jnp.array([0.0, 2.0])), [1, 2])
+    assert np.all(np.isfinite(jax.jacrev(lambda w: w / safe_scale(jnp.max(jnp.abs(w))))(jnp.zeros(3))))
