@@ -164,10 +164,11 @@ def crossed_proportion(hits: np.ndarray, items: str, strata: np.ndarray | None =
     parts = components(hits, strata)
     y = np.asarray(hits, np.float64)
     mean = float(y.mean())
-    single = mean * (1 - mean)  # the variance of one trial
-    # As many independent trials as would give this variance; where nothing varies, the items are the trials.
-    n = min(single / parts.mean, y.size) if parts.mean > 0 and single > 0 else y.shape[1]
-    return Estimate(mean, _spread(y), wilson(mean, n, parts.freedom), len(y), {"chips": len(y), items: y.shape[1]})
+    single, over = mean * (1 - mean), {"chips": len(y), items: y.shape[1]}  # the variance of one trial
+    if single == 0 or parts.mean == 0:  # nothing varies: the items are the trials
+        return Estimate(mean, _spread(y), wilson(mean, y.shape[1]), len(y), over)
+    n = min(single / parts.mean, y.size)  # as many independent trials as would give this variance
+    return Estimate(mean, _spread(y), wilson(mean, n, parts.freedom), len(y), over)
 
 
 def _spread(table: np.ndarray) -> float:
