@@ -25,7 +25,7 @@ def ste_round(x: Array) -> Array:
 
 @ste_round.defjvp
 def _ste_round_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    return jnp.round(primals[0]), tangents[0]
+    return ste_round(primals[0]), tangents[0]  # itself again, so that second derivatives are straight through too
 
 
 def clip(x: Array, lo: Array, hi: Array) -> Array:

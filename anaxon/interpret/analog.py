@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import jax
@@ -47,6 +48,7 @@ class Placed:
     index: Array | None
     shape: tuple[int, ...]
     dtype: Any
+    elements: int
 
     def view(self, eqn: Any) -> Placed:
         """Applies one view to the cells, under their leading axes."""
@@ -319,9 +321,7 @@ def observed(
 def _placed(chip: Chip, crossbar: Crossbar, exact: Array | None, indexed: bool) -> Placed:
     i = chip.plan.index(crossbar.path)
     value = crossbar.digital if exact is None else exact
-    size = 1
-    for n in crossbar.shape:
-        size *= n
+    size = prod(crossbar.shape)
     return Placed(
         path=crossbar.path,
         hardware=chip.plan.of(chip.plan.sites[i]),
@@ -333,4 +333,5 @@ def _placed(chip: Chip, crossbar: Crossbar, exact: Array | None, indexed: bool) 
         index=jnp.arange(size, dtype=jnp.int32).reshape(crossbar.shape) if indexed else None,
         shape=crossbar.shape,
         dtype=jnp.dtype(crossbar.dtype),
+        elements=size,
     )

@@ -32,7 +32,7 @@ def scan_split(eqn: Any) -> ScanSplit:
     """`num_consts`/`num_carry` to 0.10, the lengths of `ft_in`'s groups from 0.11."""
     if "num_consts" in eqn.params:
         return ScanSplit(eqn.params["num_consts"], eqn.params["num_carry"])
-    consts, carry, _ = eqn.params["ft_in"]
+    consts, carry, _ = eqn.params["ft_in"].unpack()  # iterating it would flatten the groups
     return ScanSplit(len(consts), len(carry))
 
 

@@ -132,7 +132,7 @@ class Walk:
 
     def _plain(self, eqn: Any, values: list[Any]) -> list[Any]:
         """Re-binds the primitive on arrays; parameters in, parameter out."""
-        params = [v.digital() if is_weight(v) else v for v in values]
+        params = [v.digital(eqn.primitive.name) if is_weight(v) else v for v in values]
         outs = jx.bind(eqn, [self.digital(v) for v in params])
         if not all(isinstance(p, Param) for p in params) or not params:
             return outs

@@ -7,6 +7,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -55,7 +56,7 @@ class Weight(Protocol):
         """The weight after one of `VIEWS`."""
         ...
 
-    def digital(self) -> Param:
+    def digital(self, primitive: str = "a digital use") -> Param:
         """Its numbers, for a use that is not a product."""
         ...
 
@@ -80,9 +81,9 @@ class Joined:
             raise TypeError(f"{self.path}: concatenated weights cannot pass {eqn.primitive.name} before the product")
         return replace(self, parts=tuple(p.view(eqn) for p in self.parts), dtype=eqn.outvars[0].aval.dtype)
 
-    def digital(self) -> Param:
+    def digital(self, primitive: str = "a digital use") -> Param:
         """The concatenated numbers."""
-        parts = [p.digital() for p in self.parts]
+        parts = [p.digital(primitive) for p in self.parts]
         value = jnp.concatenate([p.value.astype(self.dtype) for p in parts], self.axis)
         return Param(value, frozenset().union(*(p.paths for p in parts)))
 
@@ -182,8 +183,6 @@ def split_line(line: Line, eqn: Any) -> list[Line]:
 
 
 def _struct(line: Line) -> Any:
-    import jax
-
     return jax.ShapeDtypeStruct(line.shape, line.dtype)
 
 

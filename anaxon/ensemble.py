@@ -1,0 +1,184 @@
+"""`ensemble`: thousands of chips in flat memory, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from anaxon.interpret import jaxpr as jx
+from anaxon.types import Array, PyTree
+
+CPU_CHUNK, ACCELERATOR_CHUNK = 16, 256
+
+
+def ensemble(
+    fn_of_key: Callable[[Array], PyTree],
+    keys: Array,
+    *,
+    chunk: int | None = None,
+    mesh: Mesh | None = None,
+    progress: bool = True,
+    path: str | Path | None = None,
+) -> PyTree:
+    """Evaluates a function of a key for many keys: the same numbers as a loop, whatever the chunks.
+
+    Arrays that `fn_of_key` closes over become arguments of the compiled program, which is compiled once. Results leave
+    the device after every chunk, so memory does not grow with the number of keys.
+
+    Args:
+      fn_of_key: one realisation, for example: program a chip with the key and measure its accuracy.
+      keys: `[n]` typed keys.
+      chunk: keys per compiled call; on a CPU they run one after another inside it (random draws dominate, and a batch
+        of them falls out of the cache), on an accelerator as one batch.
+      mesh: devices to spread each chunk over; its size is rounded up to a multiple of theirs.
+      progress: whether to show a bar.
+      path: a folder for finished chunks: an interrupted call continues from there, and a continued run is bit for bit
+        an uninterrupted one.
+
+    Returns:
+      The results, stacked `[n, ...]`, as NumPy arrays.
+
+    Raises:
+      TypeError: for keys that are not an array of typed keys.
+      ValueError: for no keys, a chunk below 1, or a folder that holds another ensemble.
+    """
+    _check(keys, chunk)
+    size = _chunk(len(keys), chunk, mesh)
+    call, out_tree = _compiled(fn_of_key, keys[0], mesh)
+    store = _Store(Path(path), keys, size) if path is not None else None
+    parts = []
+    with _bar(len(keys), progress) as advance:
+        for start in range(0, len(keys), size):
+            batch = keys[start : start + size]
+            done = store.load(start) if store else None
+            if done is None:
+                done = [np.asarray(x)[: len(batch)] for x in call(_padded(batch, size))]
+                if store:
+                    store.save(start, done)
+            parts.append(done)
+            advance(len(batch))
+    columns = [np.concatenate([p[i] for p in parts]) for i in range(len(parts[0]))]
+    return out_tree.unflatten(columns)
+
+
+def _check(keys: Array, chunk: int | None) -> None:
+    if not (hasattr(keys, "dtype") and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)) or keys.ndim != 1:
+        raise TypeError(f"keys: expected an array of typed keys, jax.random.split(key, n); got {_what(keys)}")
+    if "rbg" in str(jax.random.key_impl(keys)):
+        raise ValueError("keys: the rbg generator draws the same bits for every lane of a vmap; use threefry2x32")
+    if len(keys) == 0:
+        raise ValueError("keys: expected at least one key; got none")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk: expected an integer >= 1; got {chunk}")
+
+
+def _what(x: object) -> str:
+    return f"{type(x).__name__} of shape {getattr(x, 'shape', '?')}"
+
+
+def _chunk(count: int, chunk: int | None, mesh: Mesh | None) -> int:
+    default = CPU_CHUNK if jax.default_backend() == "cpu" else ACCELERATOR_CHUNK
+    size = min(chunk or default, count)
+    devices = mesh.size if mesh is not None else 1
+    return -(-size // devices) * devices
+
+
+def _padded(keys: Array, size: int) -> Array:
+    """The last chunk repeats its last key: every call has the same shape, and one compilation serves all."""
+    return jnp.concatenate([keys, jnp.repeat(keys[-1:], size - len(keys))]) if len(keys) < size else keys
+
+
+def _compiled(fn: Callable[[Array], PyTree], key: Array, mesh: Mesh | None) -> tuple[Callable, Any]:
+    """A jitted function of a chunk of keys; closed-over arrays are hoisted into its arguments."""
+    jaxpr, out_tree = jx.trace(fn, key)
+    inner, consts = jx.opened(jaxpr)
+    consts = [jnp.asarray(c) for c in consts]
+
+    def one(consts: list[Array], key: Array) -> list[Array]:
+        return jax.core.eval_jaxpr(inner, consts, key)
+
+    def local(consts: list[Array], keys: Array) -> list[Array]:
+        if jax.default_backend() == "cpu":
+            return lax.map(lambda key: one(consts, key), keys)
+        return jax.vmap(lambda key: one(consts, key))(keys)
+
+    if mesh is None:
+        call = jax.jit(local)
+        return lambda keys: call(consts, keys), out_tree
+    axes = P(mesh.axis_names)
+    spread = jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(P(), axes), out_specs=axes, check_vma=False))
+    place = lambda keys: jax.device_put(keys, NamedSharding(mesh, axes))  # noqa: E731
+    consts = jax.device_put(consts, NamedSharding(mesh, P()))
+    return lambda keys: spread(consts, place(keys)), out_tree
+
+
+class _Store:
+    """Finished chunks in a folder, one file each, written whole or not at all."""
+
+    def __init__(self, folder: Path, keys: Array, size: int) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        data = np.asarray(jax.random.key_data(keys))
+        mine = {"keys": hashlib.sha256(data.tobytes()).hexdigest(), "count": len(keys), "chunk": size}
+        header = folder / "ensemble.json"
+        if header.exists():
+            found = json.loads(header.read_text())
+            wrong = [k for k in mine if found.get(k) != mine[k]]
+            if wrong:
+                k = wrong[0]
+                raise ValueError(f"path: {folder} holds another ensemble: {k} is {found.get(k)}, here {mine[k]}")
+        _write(header, json.dumps(mine).encode())
+
+    def _file(self, start: int) -> Path:
+        return self.folder / f"chunk-{start:09d}.npz"
+
+    def load(self, start: int) -> list[np.ndarray] | None:
+        """A finished chunk; a damaged file counts as missing and is computed again."""
+        try:
+            with np.load(self._file(start)) as data:
+                return [data[f"leaf{i}"] for i in range(len(data.files))]
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return None
+
+    def save(self, start: int, leaves: list[np.ndarray]) -> None:
+        """Writes beside, then renames: an interrupt leaves the chunk absent, never half."""
+        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as f:
+            np.savez(f, **{f"leaf{i}": x for i, x in enumerate(leaves)})
+        os.replace(f.name, self._file(start))
+
+
+def _write(file: Path, content: bytes) -> None:
+    part = file.with_suffix(".part")
+    part.write_bytes(content)
+    os.replace(part, file)
+
+
+class _bar:
+    """A progress bar that appears only where someone asked for it."""
+
+    def __init__(self, total: int, shown: bool) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("chips"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, disable=not shown, transient=True)
+        self.task = self.bar.add_task("chips", total=total)
+
+    def __enter__(self) -> Callable[[int], None]:
+        self.bar.__enter__()
+        return lambda n: self.bar.advance(self.task, n)
+
+    def __exit__(self, *error: Any) -> None:
+        self.bar.__exit__(*error)
