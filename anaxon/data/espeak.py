@@ -35,13 +35,14 @@ class Speaker:
     """One private copy of the synthesiser.
 
     espeak-ng keeps the state of its noise sources in static memory, so a word's samples depend on every word before
-    it. Each `Speaker` loads a *new copy* of the library and reseeds the C library's `rand`: what it says depends only
-    on the sequence of its own calls. One at a time in a process, since `rand` is shared.
+    it. Each `Speaker` loads a *new copy* of the library and seeds its generator and the C library's `rand`: what it
+    says depends only on the sequence of its own calls. One at a time in a process, since `rand` is shared.
     """
 
     def __init__(self) -> None:
         library, data = _loader()
         self._library = _private_copy(library)
+        self._variants = set(variants())
         voices_root = os.path.dirname(data).encode()
         self._pieces: list[bytes] = []
         self._collect = _CALLBACK(self._on_samples)  # kept: the library calls it
@@ -52,6 +53,7 @@ class Speaker:
         if self.rate <= 0:
             raise RuntimeError(f"espeak-ng did not start with the voices in {data}")
         self._library.espeak_SetSynthCallback(self._collect)
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # breath noise; starting espeak seeds it by the clock
         with contextlib.suppress(OSError, TypeError, AttributeError):  # TypeError: no global C library on Windows
             ctypes.CDLL(None).srand(1)
 
@@ -68,7 +70,8 @@ class Speaker:
         Raises:
           ValueError: for a voice that espeak-ng does not have.
         """
-        if self._library.espeak_SetVoiceByName(voice.encode()):
+        known = voice.partition("+")[2] in self._variants  # espeak ignores a variant that it does not know
+        if not known or self._library.espeak_SetVoiceByName(voice.encode()):
             raise ValueError(f"voice: espeak-ng has no {voice!r}")
         for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, pitch_range)):
             self._library.espeak_SetParameter(parameter, int(value), 0)

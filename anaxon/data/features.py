@@ -73,7 +73,7 @@ def log_mel(clips: Array, config: LogMel = LogMel()) -> Array:  # noqa: B008 - f
     return jnp.log(config.floor + contract(power, jnp.asarray(filter_bank(config)), (((2,), (0,)), ((), ()))))
 
 
-def log_mel_batches(clips: np.ndarray, config: LogMel, batch: int = 512) -> np.ndarray:
+def log_mel_batches(clips: np.ndarray, config: LogMel, batch: int = 128) -> np.ndarray:
     """`log_mel` of many clips `[n, samples]`, a batch at a time with one compiled shape, as float16 on the host."""
     rows = []
     for first in range(0, len(clips), batch):

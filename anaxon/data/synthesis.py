@@ -111,7 +111,7 @@ def _featurise(folder: Path, part: _Part, clips: dict[str, np.ndarray], config: 
     """Replaces a shard's clips by its features, 4 times smaller."""
     name = f"{part[0]}-{part[1]:03d}"
     arrays = {
-        "features": log_mel_batches(clips["clips"], config.features, SHARD),
+        "features": log_mel_batches(clips["clips"], config.features),
         "labels": clips["labels"],
         "speakers": clips["speakers"],
         "audio_crc": np.uint32(cache.crc(clips["clips"])),

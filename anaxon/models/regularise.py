@@ -22,11 +22,11 @@ class TrainingNoise:
       ValueError: for a negative number.
     """
 
-    weight: float = 0.05
+    weight: float = 0.02
     level: float = 0.2
     shift: int = 3
-    time_mask: int = 6
-    mel_mask: int = 6
+    time_mask: int = 4
+    mel_mask: int = 4
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
