@@ -155,7 +155,7 @@ class VCM:
     def disturb(self, key: Array, cells: PyTree, lowest: Array) -> tuple[PyTree, Array]:
         """The cells `[2, S, *W]` after reads down to `lowest` [V] (broadcasts to `W`), and how many were set.
 
-        An HRS cell (r > 0.5) whose set threshold is at or above `lowest` becomes an LRS cell; see `vcm_disturb`.
+        An HRS cell (r > 0.45) whose set threshold is at or above `lowest` becomes an LRS cell; see `vcm_disturb`.
 
         Raises:
           ValueError: for ideal programming, whose cells are bounds of the fit and have no threshold.

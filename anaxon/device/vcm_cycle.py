@@ -8,6 +8,8 @@ fresh cells and overwrites the drawn reset threshold. Pulses have no width; read
 Cells are `[*shape]`; every function is pure and takes `jit` and `vmap`.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +72,7 @@ class VCMCells:
     cycle: Array
 
 
+@partial(jax.jit, static_argnums=(1, 2), static_argnames=("shape", "parameters"))
 def fresh(key: Array, shape: tuple[int, ...], parameters: Parameters | None = None) -> VCMCells:
     """Fresh cells: devices drawn from the mixture, in the high-resistance state of cycle 0.
 
@@ -78,14 +81,15 @@ def fresh(key: Array, shape: tuple[int, ...], parameters: Parameters | None = No
     parameters = parameters or default_parameters()
     device_key, latent_key = jax.random.split(prng.check_key(key))
     mean, scale = _devices(device_key, shape, parameters)
-    empty = jnp.zeros((parameters.order, FEATURES, *shape), jnp.float32)
-    history = _next_latent(latent_key, empty, parameters)
-    features = mean + scale * standardised(parameters, history[-1])
+    innovation = jnp.asarray(parameters.innovation, jnp.float32)
+    latent = _matmul(innovation, jax.random.normal(latent_key, (FEATURES, *shape), jnp.float32))
+    empty = jnp.zeros((parameters.order - 1, FEATURES, *shape), jnp.float32)
+    features = mean + scale * standardised(parameters, latent)
     zero, no = jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool)
     return VCMCells(
         parameters=parameters,
         r=state_of_resistance(parameters, 10 ** features[HIGH_RESISTANCE]),
-        history=history,
+        history=jnp.concatenate([empty, latent[None]]),
         mean=mean,
         scale=scale,
         features=features,
@@ -137,6 +141,7 @@ def standardised(parameters: Parameters, latent: Array) -> Array:
     return value
 
 
+@jax.jit
 def apply_voltage(key: Array, cells: VCMCells, volts: ArrayLike) -> VCMCells:
     """The cells after one pulse of `volts` [V], broadcast to the cells; `key` draws the cycles that begin.
 
@@ -215,6 +220,7 @@ def read(
     return current(cells.parameters, cells.r, volts) + sigma * jax.random.normal(key, cells.r.shape, jnp.float32)
 
 
+@partial(jax.jit, static_argnums=2, static_argnames="units")
 def worn(key: Array, cells: VCMCells, units: int) -> VCMCells:
     """The cells after `15 * units` pulses, each one voltage from U(-2, 2) V for all of them (about 2.4 cycles a unit).
 
@@ -229,6 +235,7 @@ def worn(key: Array, cells: VCMCells, units: int) -> VCMCells:
     return lax.scan(pulse, cells, jax.random.split(key, WEAR_PULSES * units))[0]
 
 
+@jax.jit
 def program_pulses(key: Array, cells: VCMCells, target: Array) -> VCMCells:
     """+2 V on all cells, then -2 V on those whose target `[*shape]` is above one half."""
     reset_key, set_key = jax.random.split(key)
@@ -236,6 +243,7 @@ def program_pulses(key: Array, cells: VCMCells, target: Array) -> VCMCells:
     return apply_voltage(set_key, cells, jnp.where(target > 0.5, SET_PULSE, 0.0))
 
 
+@partial(jax.jit, static_argnames="rounds")
 def verified(
     key: Array, cells: VCMCells, target: Array, *, tolerance: float, means: tuple[float, float], rounds: int = 10
 ) -> tuple[VCMCells, Array]:

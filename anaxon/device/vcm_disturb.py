@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from scipy.interpolate import CubicSpline, PchipInterpolator
 from scipy.special import ndtr, ndtri
 
 from anaxon import prng
@@ -19,13 +20,14 @@ from anaxon.device.vcm_marginal import feature_quantile, given_latent, latent_co
 from anaxon.device.vcm_parameters import HIGH_RESISTANCE, LOW_RESISTANCE, SET_THRESHOLD, Parameters
 from anaxon.types import Array
 
-# Between the populations: R = 8.5 kohm. HRS cells lie below it with probability 1e-6, LRS cells above it with less.
-HRS_STATE = 0.5
+# Between the populations (7.5 kohm): 6e-6 of fresh HRS cells lie below it and are taken for LRS, 7e-8 of LRS above.
+HRS_STATE = 0.45
 
 _STEP = 0.3  # of the trapezoidal rule over each latent variable, in standard deviations
 _SCORES = np.linspace(-6.4, 6.4, 129)
 _GIVEN_SCORES = 4.5  # the conditions tabulated: quantiles from 3e-6 to 1 - 3e-6
 _GIVEN = 41
+_REFINED = 4  # rows interpolated between two computed ones
 
 
 class Conditional(NamedTuple):
@@ -44,8 +46,9 @@ def conditional_quantiles(parameters: Parameters, given: int, feature: int, cycl
     values = feature_quantile(parameters, feature, cycles, np.linspace(-6.8, 6.8, 137))
     nodes = _latent_nodes(parameters, given, feature, cycles)
     rows = [_quantiles(nodes, condition, values) for condition in conditions]
-    step = (conditions[1] - conditions[0], _SCORES[1] - _SCORES[0])
-    return Conditional(np.array(rows), (lo, _SCORES[0]), step)
+    fine = np.linspace(lo, hi, (_GIVEN - 1) * _REFINED + 1)
+    step = (fine[1] - fine[0], _SCORES[1] - _SCORES[0])
+    return Conditional(CubicSpline(conditions, np.array(rows))(fine), (lo, _SCORES[0]), step)
 
 
 def _latent_nodes(parameters: Parameters, i: int, j: int, cycles: int) -> tuple[np.ndarray, ...]:
@@ -75,7 +78,7 @@ def _quantiles(nodes: tuple[np.ndarray, ...], condition: float, values: np.ndarr
     tail = np.where(values < density @ centre, 1.0, -1.0)  # the tail that is below one half keeps its precision
     score = tail * ndtri(ndtr(tail[:, None] * (values[:, None] - centre) / sd_j[keep]) @ density)
     inside = np.abs(score) < 8
-    return np.interp(_SCORES, score[inside], values[inside])
+    return PchipInterpolator(score[inside], values[inside])(_SCORES)
 
 
 def _interpolated(table: Conditional, given: Array, score: Array) -> Array:
