@@ -148,6 +148,23 @@ def mean_over(values: np.ndarray, of: str) -> Estimate:
     return Estimate(mean, std, (mean - half, mean + half), n, {of: n})
 
 
+def difference(first: np.ndarray, second: np.ndarray, of: str) -> Estimate:
+    """Mean of `first` `[n]` less that of `second` `[m]`, independent samples, with Welch's interval (1947).
+
+    Raises:
+      ValueError: for fewer than two values in either.
+    """
+    parts = [np.asarray(x, np.float64) for x in (first, second)]
+    if any(x.ndim != 1 or x.size < 2 for x in parts):
+        raise ValueError(f"difference: expected two or more values in each row; got shapes {[x.shape for x in parts]}")
+    sizes = np.array([x.size for x in parts])
+    variances = np.array([x.var(ddof=1) for x in parts]) / sizes
+    total, spread = variances.sum(), (variances**2 / (sizes - 1)).sum()
+    mean = float(parts[0].mean() - parts[1].mean())
+    half = _t(total**2 / spread if spread > 0 else np.inf) * np.sqrt(total)
+    return Estimate(mean, float(np.sqrt(total)), (mean - half, mean + half), int(sizes.sum()), {of: int(sizes.sum())})
+
+
 def crossed_mean(table: np.ndarray, items: str, strata: np.ndarray | None = None) -> Estimate:
     """Mean of `table` `[chips, items]` with a 95 % interval over chips and items; `std` is over chips."""
     parts = components(table, strata)

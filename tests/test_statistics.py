@@ -113,6 +113,14 @@ def test_mean_over_is_students():
     assert got.over == {"chips": 9} and got.n == 9
 
 
+def test_difference_is_welchs():
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(0.3, 1, 12), rng.normal(0, 3, 30)
+    got = st.difference(x, y, "clips")
+    np.testing.assert_allclose(got.ci95, stats.ttest_ind(x, y, equal_var=False).confidence_interval(0.95), rtol=1e-9)
+    assert got.over == {"clips": 42}
+
+
 def test_all_right_is_not_certain():
     got = st.crossed_proportion(np.ones((10, 50)), "clips")
     np.testing.assert_allclose(got.ci95, st.wilson(1.0, 50), rtol=1e-12)

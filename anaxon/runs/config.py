@@ -1,0 +1,65 @@
+"""From the tables of a TOML file to the dataclasses of a job, and back for the record."""
+
+import dataclasses
+import zlib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import jax
+
+from anaxon.settings import check_keys
+
+T = TypeVar("T")
+
+
+def from_table(kind: type[T], table: Any, where: str) -> T:
+    """An instance of a dataclass from a TOML table; a field that is itself a dataclass takes a table of its own.
+
+    Raises:
+      ValueError: for an unknown key (with the nearest known one), or what the class refuses.
+      TypeError: for a value that is not of the type of the field's default.
+    """
+    if not isinstance(table, Mapping):
+        raise TypeError(f"{where}: expected a table, [{where}]; got {table!r}")
+    defaults = {f.name: _default(f) for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    check_keys(table, defaults, where)
+    values = {k: _value(defaults[k], v, f"{where}.{k}") for k, v in table.items()}
+    return kind(**values)
+
+
+def _default(field: dataclasses.Field) -> Any:
+    return field.default_factory() if field.default is dataclasses.MISSING else field.default  # type: ignore[misc]
+
+
+def _value(default: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(default):
+        return from_table(type(default), value, where)
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    expected = str if default is None else type(default)
+    if type(value) is not expected:
+        words = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
+        raise TypeError(f"{where}: expected {words.get(expected, expected.__name__)}; got {value!r}")
+    return value
+
+
+def described(settings: Any) -> dict[str, Any]:
+    """Every field of a dataclass (a hardware, a training) as JSON; large tables and fitted parameters as checksums."""
+    return {f.name: _described(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+
+
+def _described(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if dataclasses.is_dataclass(value):
+        leaves = [f for f in dataclasses.fields(value) if f.repr]
+        inner = {f.name: _described(getattr(value, f.name)) for f in leaves}
+        if len(str(inner)) > 600:
+            inner = {"checksum": f"{zlib.crc32(str(inner).encode()):08x}"}
+        return {"kind": type(value).__name__, **inner}
+    if isinstance(value, tuple | list):
+        return [_described(v) for v in value]
+    if hasattr(value, "shape"):
+        array = jax.device_get(value)
+        return float(array) if array.size == 1 else {"checksum": f"{zlib.crc32(array.tobytes()):08x}"}
+    return str(value)

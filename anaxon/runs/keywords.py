@@ -1,0 +1,134 @@
+"""The main job: a keyword spotter trained in Flax, programmed onto a thousand memristor chips."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from anaxon.data import keywords, real_speech
+from anaxon.data.features import log_mel_batches
+from anaxon.hardware import Hardware
+from anaxon.interpret.place import place
+from anaxon.interpret.plan import Plan
+from anaxon.models.train import Training
+from anaxon.presets import hardware_from
+from anaxon.runs import chips, network, results
+from anaxon.runs.chips import Ensemble
+from anaxon.runs.config import described, from_table
+from anaxon.runs.folder import CHIPS, REPORT, RunFolder
+from anaxon.runs.network import Model, Network
+from anaxon.settings import check_keys
+
+SECTIONS = {"data": keywords.KeywordData, "model": Model, "training": Training, "ensemble": Ensemble}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A resolved configuration: every default filled in."""
+
+    seed: int
+    data: keywords.KeywordData
+    model: Model
+    training: Training
+    ensemble: Ensemble
+    hardware: Hardware
+    hardware_table: Mapping[str, Any]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The configuration as JSON: what decides the results, and nothing else."""
+        sections = {name: _without_workers(described(getattr(self, name))) for name in SECTIONS}
+        hardware = {"given": self.hardware_table, "resolved": described(self.hardware)}
+        return {"job": "keywords", "seed": self.seed, **sections, "hardware": hardware}
+
+
+def _without_workers(table: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in table.items() if k != "workers"}
+
+
+def read(table: Mapping[str, Any]) -> Settings:
+    """The settings of a configuration file.
+
+    Raises:
+      ValueError, TypeError: for a key or a value that is not accepted; the sentence names it.
+    """
+    check_keys(table, ("job", "seed", *SECTIONS, "hardware"), "configuration")
+    seed = table.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed: expected a whole number from 0 to 2**32 - 1; got {seed!r}")
+    if "hardware" not in table:
+        raise ValueError('hardware: missing; expected a table such as [hardware] with preset = "vcm-4bit"')
+    sections = {name: from_table(kind, table.get(name, {}), name) for name, kind in SECTIONS.items()}
+    hardware = hardware_from(table["hardware"])
+    return Settings(seed=seed, hardware=hardware, hardware_table=table["hardware"], **sections)
+
+
+def planned(settings: Settings) -> Plan:
+    """The plan of the untrained network, from shapes: what `anaxon explain` prints."""
+    fn, params, clip = network.shapes(settings.model, settings.data)
+    return place(fn, settings.hardware)(params, clip)
+
+
+def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[str, Any]:
+    """Runs, or continues, the job in its folder and writes everything that belongs there.
+
+    Raises:
+      ValueError: for a damaged cache or checkpoint, or data that are not what they should be.
+      OSError: when something cannot be written; what is there is kept.
+    """
+    with folder.phase("corpus"):
+        inputs = _inputs(settings, progress)
+    with folder.phase("training"):
+        net = _network(settings, folder, inputs.corpus)
+    with folder.phase("calibration"):
+        some = inputs.corpus.train.features[: settings.ensemble.calibration]
+        plan = chips.placed(net, settings.hardware, some)
+        plan = chips.calibrated(settings.seed, plan, net, some)
+    with folder.phase("digital"):
+        digital = network.logits(net, inputs.everything).argmax(-1)
+        quantised = chips.quantised_classes(settings.seed, plan, net, some, inputs.everything)
+    with folder.phase("chips on the panel"):
+        heard = inputs.corpus.test.features[inputs.panel]
+        panel = chips.on_panel(settings.seed, settings.ensemble, plan, net, heard, folder.chunks("panel"), progress)
+    with folder.phase("chips on the full test set"):
+        full = chips.on_everything(
+            settings.seed, settings.ensemble, plan, net, inputs.everything, folder.chunks("everything"), progress
+        )
+    measured = results.Measured(inputs, digital, quantised, panel, full)
+    return _written(settings, folder, net, plan, measured)
+
+
+def _inputs(settings: Settings, progress: bool) -> results.Inputs:
+    corpus = keywords.load(settings.data, progress)
+    panel = keywords.stratified_panel(corpus.test.labels, settings.ensemble.panel, settings.seed)
+    checks = real_speech.real_speech_check(progress)
+    features = [corpus.normalise(log_mel_batches(c.clips, settings.data.features)) for c in checks]
+    return results.Inputs(corpus, panel, checks, features)
+
+
+def _network(settings: Settings, folder: RunFolder, corpus: keywords.Corpus) -> Network:
+    """The run's own copy if it has one: a continued run must go on with the very same network."""
+    path = folder.path / network.FILE
+    try:
+        return network.load(path, settings.model, settings.data)
+    except FileNotFoundError:
+        net = network.trained(settings.model, settings.data, settings.training, corpus)
+        network.save(path, net)
+        return net
+
+
+def _written(
+    settings: Settings, folder: RunFolder, net: Network, plan: Plan, measured: results.Measured
+) -> dict[str, Any]:
+    with folder.phase("report"):
+        from anaxon import report
+
+        rows = results.rows(measured)
+        folder.write_arrays(CHIPS, rows)
+        record = results.collect(settings, net, plan, measured, folder.seconds)
+        figures = report.figures(record, rows)
+        for name, png in figures.items():
+            folder.write(f"figures/{name}.png", png)
+        folder.write(REPORT, report.page(record, figures).encode())
+    record["seconds"] = folder.seconds
+    folder.finish(record)
+    return record

@@ -1,0 +1,208 @@
+"""What a keyword run found: rows for every chip, and the numbers of `results.json`."""
+
+import importlib.metadata
+import platform
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from anaxon import statistics
+from anaxon.data import keywords, real_speech
+from anaxon.interpret.plan import Plan
+from anaxon.runs.chips import Panel
+from anaxon.runs.network import Network
+from anaxon.settings import config_hash
+
+if TYPE_CHECKING:
+    from anaxon.runs.keywords import Settings
+
+SCHEMA = 1
+PACKAGES = ("anaxon", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class Inputs(NamedTuple):
+    """The corpus with what the chips hear: the panel (indices into the test split) and the check sets."""
+
+    corpus: keywords.Corpus
+    panel: np.ndarray
+    checks: list[real_speech.CheckSet]
+    check_features: list[np.ndarray]
+
+    @property
+    def everything(self) -> np.ndarray:
+        """The test split, then the check sets, `[n, frames, mels]`."""
+        return np.concatenate([self.corpus.test.features, *self.check_features])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Of everything, `[n]`."""
+        return np.concatenate([self.corpus.test.labels, *(c.labels for c in self.checks)])
+
+
+class Measured(NamedTuple):
+    """Answers: `digital` and `quantised` `[n]` and `full` `[chips, n]` on everything, `panel` on the panel."""
+
+    inputs: Inputs
+    digital: np.ndarray
+    quantised: np.ndarray
+    panel: Panel
+    full: np.ndarray
+
+
+def rows(measured: Measured) -> dict[str, np.ndarray]:
+    """The arrays of `ensemble.npz`.
+
+    A row a chip: `correct`, `classes` `[chips, panel]`, `accuracy` `[chips]`, `error/PATH`, `saturation/PATH`
+    `[chips]`, `full_classes` `[full_test_chips, test]`. Beside them, for the clips: `panel` (indices into the test
+    split), `labels`, `digital`, `quantised` `[test]`.
+    """
+    inputs, test = measured.inputs, len(measured.inputs.corpus.test.labels)
+    labels = inputs.corpus.test.labels
+    correct = measured.panel.classes == labels[inputs.panel]
+    layers = {f"error/{k}": v for k, v in measured.panel.error.items()}
+    layers |= {f"saturation/{k}": v for k, v in measured.panel.saturation.items()}
+    return {
+        "correct": correct.astype(np.uint8),
+        "classes": measured.panel.classes,
+        "accuracy": correct.mean(1, dtype=np.float32),
+        **layers,
+        "full_classes": measured.full[:, :test],
+        "panel": inputs.panel,
+        "labels": labels.astype(np.uint8),
+        "digital": measured.digital[:test].astype(np.uint8),
+        "quantised": measured.quantised[:test].astype(np.uint8),
+    }
+
+
+def collect(settings: "Settings", net: Network, plan: Plan, measured: Measured, seconds: dict) -> dict[str, Any]:
+    """The content of `results.json`."""
+    arrays = rows(measured)
+    return {
+        "schema": SCHEMA,
+        "job": "keywords",
+        "config": settings.record,
+        "config_hash": config_hash(settings.record),
+        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        "device": device(),
+        "seed": settings.seed,
+        "data": _data(measured.inputs),
+        "training": {
+            "epochs": settings.training.epochs,
+            "seed": settings.training.seed,
+            "parameters": int(sum(x.size for x in jax.tree.leaves(net.params))),
+            "validation_accuracy": float(net.history["accuracy"][-1]),
+            "loss": float(net.history["loss"][-1]),
+        },
+        "metrics": {**accuracies(arrays), **_checks(measured)},
+        "accuracy_quantiles": statistics.quantiles(arrays["accuracy"]),
+        "variance": _variance(arrays),
+        "layers": layers(plan, arrays),
+        "cost": _cost(plan),
+        "nonidealities": _explained(plan),
+        "seconds": seconds,
+    }
+
+
+def accuracies(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Accuracy of the digital network, of perfect cells and of the chips, each with its interval."""
+    labels, panel = arrays["labels"], arrays["panel"]
+    strata, digital = labels[panel], arrays["digital"] == labels
+    correct = arrays["correct"].astype(float)
+    loss = digital[panel] - correct
+    found = {
+        "float_accuracy": statistics.proportion(digital, "clips"),
+        "quantised_accuracy": statistics.proportion(arrays["quantised"] == labels, "clips"),
+        "float_accuracy_panel": statistics.proportion(digital[panel], "clips"),
+        "chip_accuracy": statistics.crossed_proportion(correct, "clips", strata),
+        "chip_accuracy_this_panel": statistics.mean_over(correct.mean(1), "chips"),
+        "accuracy_loss": statistics.crossed_mean(loss, "clips", strata),
+        "chip_accuracy_full_test": statistics.crossed_proportion(arrays["full_classes"] == labels, "clips", labels),
+        "panel_minus_rest": panel_check(arrays),
+    }
+    return {name: estimate.as_json() for name, estimate in found.items()}
+
+
+def panel_check(arrays: dict[str, np.ndarray]) -> statistics.Estimate:
+    """Accuracy on the panel less that on the other test clips, the same chips on both; interval over clips (Welch).
+
+    The panel is a fair sample of the test set when this interval holds 0.
+    """
+    hits = (arrays["full_classes"] == arrays["labels"]).mean(0)
+    inside = np.isin(np.arange(hits.size), arrays["panel"])
+    if inside.all():
+        return statistics.Estimate(0.0, 0.0, (0.0, 0.0), hits.size, {"clips": hits.size})
+    return statistics.difference(hits[inside], hits[~inside], "clips")
+
+
+def layers(plan: Plan, arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """One entry for each placed weight; error and saturation are over chips, None where nothing converts linearly."""
+    found = []
+    for site in plan.sites:
+        hardware = plan.of(site)
+        entry = {"path": site.path, "shape": list(site.shape), "rows": site.rows, "cols": site.cols}
+        entry |= {} if hardware.is_ideal else {"arrays": site.arrays(hardware), "cells": site.cells(hardware)}
+        for name in ("error", "saturation"):
+            values = arrays.get(f"{name}/{site.path}")
+            entry[name] = None if values is None else statistics.mean_over(values, "chips").as_json()
+        found.append(entry)
+    return found
+
+
+def _variance(arrays: dict[str, np.ndarray]) -> dict[str, float]:
+    """Where the chance in a chip's answer comes from, as standard deviations."""
+    parts = statistics.components(arrays["correct"], arrays["labels"][arrays["panel"]])
+    return {"chip": parts.chip**0.5, "clip": parts.item**0.5, "rest": parts.rest**0.5}
+
+
+def _checks(measured: Measured) -> dict[str, Any]:
+    """Accuracy on voices that the corpus never heard, where their sounds are installed."""
+    found, start = {}, len(measured.inputs.corpus.test.labels)
+    for check in measured.inputs.checks:
+        part = slice(start, start := start + len(check.labels))
+        digital = statistics.proportion(measured.digital[part] == check.labels, "clips")
+        chips = statistics.crossed_proportion(measured.full[:, part] == check.labels, "clips")
+        found[f"{check.name}: float"] = digital.as_json()
+        found[f"{check.name}: chips"] = chips.as_json()
+    return found
+
+
+def _data(inputs: Inputs) -> dict[str, Any]:
+    corpus = inputs.corpus
+    splits = {name: len(getattr(corpus, name).labels) for name in ("train", "validation", "test")}
+    return {
+        "name": corpus.name,
+        "checksum": corpus.checksum,
+        "synthetic": corpus.name.startswith("synthetic"),
+        "clips": splits,
+        "test_voices": int(len(np.unique(corpus.test.speakers[corpus.test.speakers >= 0]))),
+        "panel": len(inputs.panel),
+        "classes": list(corpus.classes),
+        "checks": [{"name": c.name, "clips": len(c.labels)} for c in inputs.checks],
+    }
+
+
+def device() -> dict[str, Any]:
+    """What the run computes on."""
+    first = jax.local_devices()[0]
+    return {"platform": first.platform, "kind": first.device_kind, "count": jax.local_device_count(),
+            "machine": platform.machine(), "system": platform.system()}  # fmt: skip
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as a package"
+
+
+def _cost(plan: Plan) -> dict[str, Any]:
+    from anaxon.interpret.cost import cost
+
+    return cost(plan).as_json()
+
+
+def _explained(plan: Plan) -> list[list[str]]:
+    from anaxon.interpret.explain import explain
+
+    return [list(row) for row in explain(plan).rows]
