@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-from pathlib import Path
 
 import numpy as np
 
@@ -125,8 +124,3 @@ def stratified_panel(labels: np.ndarray, size: int = 200, seed: int = 0) -> np.n
         raise ValueError(f"panel of {size}: class {short} has {counts.min()} clips, {share.max()} are needed")
     picks = [rng.choice(np.flatnonzero(labels == c), n, replace=False) for c, n in zip(classes, share, strict=True)]
     return np.sort(np.concatenate(picks))
-
-
-def default_cache() -> Path:
-    """Where the corpora are kept."""
-    return cache.folder()
