@@ -14,6 +14,7 @@ import numpy as np
 from anaxon import prng
 from anaxon.device.vcm_current import chord_conductances, horner, noise_per_conductance
 from anaxon.device.vcm_disturb import disturbed
+from anaxon.device.vcm_explain import explain_rows
 from anaxon.device.vcm_marginal import set_probability, state_moments, state_table
 from anaxon.device.vcm_parameters import Parameters, default_parameters
 from anaxon.types import Array, PyTree, is_concrete, pytree, static
@@ -119,7 +120,7 @@ class VCM:
         state = prng.lookup(table.reshape(-1), jnp.where(target > 0.5, code + prng.TABLE_SIZE, code))
         return _straight_through(state, target, jnp.float32(on - off))
 
-    def drive(self, volts: Array, v_max: Array) -> tuple[Array, ...]:
+    def drive(self, volts: Array, v_max: Array | float) -> tuple[Array, ...]:
         """`L(U) - H(U)` in column units: what a pair carries per difference of state."""
         low, high = self.parameters.low, self.parameters.high
         width = max(len(low), len(high))
@@ -131,7 +132,7 @@ class VCM:
         """`r_neg - r_pos`: I_pos - I_neg = (L - H)(r_neg - r_pos)."""
         return (cells[1] - cells[0],)
 
-    def noise_drive(self, volts: Array, v_max: Array) -> tuple[Array, ...]:
+    def noise_drive(self, volts: Array, v_max: Array | float) -> tuple[Array, ...]:
         """Variance in column units squared, linear in the states: `B (4kT + 2e|U|) (I/U)` summed over the pair.
 
         Valid for physical states (r < 0.89), where I/U > 0; for ideal programming by the magnitude of the bounds.
@@ -170,53 +171,12 @@ class VCM:
 
     def explain(self) -> list[tuple[str, str]]:
         """Rows on variability, nonlinearity, read noise, read disturb and what is not modelled."""
-        return [
-            ("device", f"{self.parameters.name}: binary cell, {self.cycles} cycles behind it"),
-            ("programming", self._explain_programming()),
-            ("nonlinearity", self._explain_nonlinearity()),
-            ("read noise", self._explain_noise()),
-            ("read disturb", self._explain_disturb()),
-            ("not modelled", "drift, retention, endurance, random telegraph and 1/f noise, reset by positive reads"),
-        ]
+        return explain_rows(self)
 
-    def _scale(self, v_max: Array) -> Array:
+    def _scale(self, v_max: Array | float) -> Array:
         if is_concrete(v_max) and np.any(np.asarray(v_max) > self.parameters.full_volts):
             raise ValueError(f"v_max: at most {self.parameters.full_volts} V, where the I-V fit ends; got {v_max} V")
         return self.current_scale * (REFERENCE_VOLTS / v_max)  # type: ignore[operator]
-
-    def _explain_programming(self) -> str:
-        if self.programming == "ideal":
-            return "ideal: every cell is a bound of the I-V fit, no variability"
-        (off, off_sd), (on, on_sd) = state_moments(self.parameters, self.cycles)
-        step = abs(off - on)
-        return (
-            f"one pulse; state r = {on:.4f} +- {on_sd:.4f} (LRS), {off:.4f} +- {off_sd:.4f} (HRS) of [0, 1], "
-            f"sd {on_sd / step:.4f} and {off_sd / step:.4f} of a weight step{_times(self.variability)}"
-        )
-
-    def _explain_nonlinearity(self) -> str:
-        drive = self.drive(np.array([-REFERENCE_VOLTS, REFERENCE_VOLTS]), REFERENCE_VOLTS)[0]
-        off, on = self.state_means
-        return (
-            f"polynomial I(U); at -0.6 V and 0.6 V a pair carries {_number(drive[0] * (off - on))} and "
-            f"{_number(drive[1] * (off - on))} of a weight step (linear: -1, 1)"
-        )
-
-    def _explain_noise(self) -> str:
-        if self.noise == "off":
-            return "off"
-        drives = self.noise_drive(np.array(REFERENCE_VOLTS), REFERENCE_VOLTS)
-        sigma = jnp.sqrt(drives[0] + drives[1] * self.state_means[1])
-        kind = "Johnson + shot"
-        if self.noise == "legacy":
-            kind = "the constants of the published torch port (e = exp(1), 1e-8 Hz)"
-        return f"{self.noise}: {kind}, {_number(sigma)} of a weight step per LRS cell and read at 0.6 V, white"
-
-    def _explain_disturb(self) -> str:
-        if self.programming == "ideal":
-            return "none (ideal programming)"
-        shares = ", ".join(f"{100 * self.disturb_share(v):.2g} % at {v} V" for v in (-0.3, -0.4, -0.5, -0.6))
-        return f"HRS cells set by reads down to a voltage (only applied by `disturb`): {shares}"
 
 
 def fitted_current_scale(
@@ -278,11 +238,3 @@ def _check_numbers(device: VCM) -> None:
 
 def _is_number(value: Any, number: float) -> bool:
     return isinstance(value, float | int) and value == number
-
-
-def _number(value: Array) -> str:
-    return f"{float(value):.4g}" if is_concrete(value) else "a traced value"
-
-
-def _times(factor: Array | float) -> str:
-    return "" if _is_number(factor, 1.0) else f", times {_number(factor)}"  # type: ignore[arg-type]

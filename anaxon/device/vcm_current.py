@@ -4,14 +4,18 @@ Every function takes NumPy or JAX arrays. Units: V, A, ohm; r is the state, 0 at
 high-resistance bound H. Source: Hennen et al. 2024 (arXiv 2404.06344) and the published program.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from anaxon.device.vcm_parameters import Parameters
 from anaxon.types import Array
 from anaxon.units import BOLTZMANN, ELEMENTARY_CHARGE
 
+Numbers = Any  # a NumPy or a JAX array
 
-def horner(coefficients: tuple[float, ...], x: Array) -> Array:
+
+def horner(coefficients: tuple[float, ...], x: Numbers) -> Numbers:
     """The polynomial with these coefficients (highest power first) at `x`, in the precision of `x`."""
     value = coefficients[0] + 0 * x
     for c in coefficients[1:]:
@@ -34,13 +38,13 @@ def current(parameters: Parameters, state: Array, volts: Array) -> Array:
     return (1 - state) * low_current(parameters, volts) + state * high_current(parameters, volts)
 
 
-def state_of_resistance(parameters: Parameters, resistance: Array) -> Array:
+def state_of_resistance(parameters: Parameters, resistance: Numbers) -> Numbers:
     """r of a resistance [ohm] at the reference voltage: `(G_L - 1/R) / (G_L - G_H)`; at most 0.890."""
     low, high = parameters.low_conductance, parameters.high_conductance
     return (low - 1 / resistance) / (low - high)
 
 
-def resistance_of_state(parameters: Parameters, state: Array) -> Array:
+def resistance_of_state(parameters: Parameters, state: Numbers) -> Numbers:
     """R [ohm] at the reference voltage; negative where r > 0.890, which no physical state reaches."""
     low, high = parameters.low_conductance, parameters.high_conductance
     return 1 / (low - state * (low - high))
