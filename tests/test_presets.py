@@ -1,5 +1,5 @@
 import jax
-import numpy as np
+import jax.numpy as jnp
 import pytest
 
 from anaxon.converter.adc import ADC
@@ -25,7 +25,7 @@ def test_a_preset_says_what_it_is_and_where_it_is_from(name):
     assert len(table["description"]) > 20
     assert len(table["source"]) > 20
     hardware = preset(name)
-    assert all(np.issubdtype(np.result_type(leaf), np.floating) for leaf in jax.tree.leaves(hardware))
+    assert all(jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating) for leaf in jax.tree.leaves(hardware))
 
 
 def test_vcm_4bit_is_the_papers_hardware():
