@@ -108,6 +108,7 @@ class Bill:
 
 
 _HEAD = ("weight", "conversions", "cell reads", "array cycles", "digital", "energy", "latency", "area")
+_LATENCY = "latency: weights and their vectors one after another, the arrays of a weight side by side"
 _NOTES = (
     "not counted: operations outside the placed products (digital biases, activations, norms), data movement between "
     "arrays, leakage"
@@ -126,7 +127,12 @@ def _shown(bill: Bill) -> str:
     )
     table = text.columns([*rows, _row(total)], right=range(1, len(_HEAD)))
     parts = ", ".join(f"{f.name} {text.quantity(getattr(bill.parts, f.name), 'J')}" for f in fields(Energy))
-    notes = [f"energy: {parts}", f"programming, once per chip: {text.quantity(bill.programming, 'J')}", _NOTES]
+    notes = [
+        f"energy: {parts}",
+        f"programming, once per chip: {text.quantity(bill.programming, 'J')}",
+        _LATENCY,
+        _NOTES,
+    ]
     if any(s.open_loop for s in bill.sites):
         notes.append("*: inside a while loop, whose unknown number of turns counts as one")
     if not all(s.priced for s in bill.sites):
