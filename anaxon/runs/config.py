@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import jax
 
+from anaxon.hardware import Hardware
 from anaxon.settings import check_keys
 
 T = TypeVar("T")
@@ -43,9 +44,9 @@ def _value(default: Any, value: Any, where: str) -> Any:
     return value
 
 
-def described(settings: Any) -> dict[str, Any]:
-    """Every field of a dataclass (a hardware, a training) as JSON; large tables and fitted parameters as checksums."""
-    return {f.name: _described(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+def described(hardware: Hardware) -> dict[str, Any]:
+    """Every field of a hardware as JSON, parts with their kind; large tables and fitted parameters as checksums."""
+    return {f.name: _described(getattr(hardware, f.name)) for f in dataclasses.fields(hardware)}
 
 
 def _described(value: Any) -> Any:

@@ -2,13 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from anaxon.data import keywords, real_speech
 from anaxon.data.features import log_mel_batches
 from anaxon.hardware import Hardware
+from anaxon.interpret.components import DEFAULT, load_components
 from anaxon.interpret.place import place
 from anaxon.interpret.plan import Plan
+from anaxon.interpret.text import quantity
 from anaxon.models.train import Training
 from anaxon.presets import hardware_from
 from anaxon.runs import chips, network, results
@@ -32,13 +38,15 @@ class Settings:
     ensemble: Ensemble
     hardware: Hardware
     hardware_table: Mapping[str, Any]
+    components: str
 
     @property
     def record(self) -> dict[str, Any]:
         """The configuration as JSON: what decides the results, and nothing else."""
-        sections = {name: _without_workers(described(getattr(self, name))) for name in SECTIONS}
+        sections = {name: _without_workers(dataclasses.asdict(getattr(self, name))) for name in SECTIONS}
         hardware = {"given": self.hardware_table, "resolved": described(self.hardware)}
-        return {"job": "keywords", "seed": self.seed, **sections, "hardware": hardware}
+        return {"job": "keywords", "seed": self.seed, **sections, "hardware": hardware,
+                "cost": {"components": self.components}}  # fmt: skip
 
 
 def _without_workers(table: dict[str, Any]) -> dict[str, Any]:
@@ -51,15 +59,29 @@ def read(table: Mapping[str, Any]) -> Settings:
     Raises:
       ValueError, TypeError: for a key or a value that is not accepted; the sentence names it.
     """
-    check_keys(table, ("job", "seed", *SECTIONS, "hardware"), "configuration")
+    check_keys(table, ("job", "seed", *SECTIONS, "hardware", "cost"), "configuration")
     seed = table.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed: expected a whole number from 0 to 2**32 - 1; got {seed!r}")
     if "hardware" not in table:
         raise ValueError('hardware: missing; expected a table such as [hardware] with preset = "vcm-4bit"')
     sections = {name: from_table(kind, table.get(name, {}), name) for name, kind in SECTIONS.items()}
-    hardware = hardware_from(table["hardware"])
-    return Settings(seed=seed, hardware=hardware, hardware_table=table["hardware"], **sections)
+    return Settings(
+        seed=seed,
+        hardware=hardware_from(table["hardware"]),
+        hardware_table=table["hardware"],
+        components=_components(table.get("cost", {})),
+        **sections,
+    )
+
+
+def _components(table: Any) -> str:
+    if not isinstance(table, Mapping):
+        raise TypeError(f"cost: expected a table, [cost]; got {table!r}")
+    check_keys(table, ("components",), "cost")
+    name = table.get("components", DEFAULT)
+    load_components(name)  # complains now rather than after the run
+    return name
 
 
 def planned(settings: Settings) -> Plan:
@@ -132,3 +154,28 @@ def _written(
     record["seconds"] = folder.seconds
     folder.finish(record)
     return record
+
+
+def summary(record: dict[str, Any], path: Path, console: Console) -> None:
+    """Prints the few numbers that matter, and where the rest is."""
+    m, q = record["metrics"], record["accuracy_quantiles"]
+    shown = Table("", "accuracy", "95 % interval", "over", box=None, pad_edge=False)
+    lines = (
+        ("digital, float32, test set", "float_accuracy"),
+        ("perfect cells, same converters, test set", "quantised_accuracy"),
+        ("digital, float32, panel", "float_accuracy_panel"),
+        ("chips, panel", "chip_accuracy"),
+        ("chips, test set", "chip_accuracy_full_test"),
+    )
+    for words, name in lines:
+        lo, hi = m[name]["ci95"]
+        over = " and ".join(f"{n:,} {what}" for what, n in m[name]["over"].items())
+        shown.add_row(words, f"{m[name]['mean']:.1%}", f"{lo:.1%} to {hi:.1%}", over)
+    console.print(shown)
+    console.print(
+        f"Chips spread by {100 * m['chip_accuracy']['std']:.1f} points (std); 5 % are below {q['0.05']:.1%}. "
+        f"One inference: {quantity(record['cost']['energy'], 'J')}, {quantity(record['cost']['latency'], 's')}."
+    )
+    if record["data"]["synthetic"]:
+        console.print("The speech is synthetic: this says little about real speech (see the report).")
+    console.print(f"Report: {path / REPORT}", soft_wrap=True, highlight=False)

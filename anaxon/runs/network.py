@@ -15,7 +15,6 @@ from anaxon.flax import functional
 from anaxon.interpret import paths
 from anaxon.models import train
 from anaxon.models.keyword_lstm import KeywordLSTM
-from anaxon.runs.config import described
 from anaxon.types import Array, PyTree
 
 FILE = "network.npz"
@@ -70,7 +69,9 @@ def trained(model: Model, data: keywords.KeywordData, training: train.Training, 
 
 def checkpoints(model: Model, training: train.Training, corpus: keywords.Corpus) -> Path:
     """The cache folder of this training's checkpoints."""
-    code = cache.fingerprint(corpus=corpus.checksum, model=described(model), training=described(training))
+    code = cache.fingerprint(
+        corpus=corpus.checksum, model=dataclasses.asdict(model), training=dataclasses.asdict(training)
+    )
     return cache.folder() / "models" / f"keyword-lstm-{code}"
 
 

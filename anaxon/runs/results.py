@@ -1,5 +1,6 @@
 """What a keyword run found: rows for every chip, and the numbers of `results.json`."""
 
+import dataclasses
 import importlib.metadata
 import platform
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,6 +10,9 @@ import numpy as np
 
 from anaxon import statistics
 from anaxon.data import keywords, real_speech
+from anaxon.interpret.components import load_components
+from anaxon.interpret.cost import cost
+from anaxon.interpret.explain import explain
 from anaxon.interpret.plan import Plan
 from anaxon.runs.chips import Panel
 from anaxon.runs.network import Network
@@ -98,8 +102,8 @@ def collect(settings: "Settings", net: Network, plan: Plan, measured: Measured, 
         "accuracy_quantiles": statistics.quantiles(arrays["accuracy"]),
         "variance": _variance(arrays),
         "layers": layers(plan, arrays),
-        "cost": _cost(plan),
-        "nonidealities": _explained(plan),
+        "cost": bill(plan, settings.components),
+        "nonidealities": explained(plan),
         "seconds": seconds,
     }
 
@@ -196,13 +200,40 @@ def _version(package: str) -> str:
         return "not installed as a package"
 
 
-def _cost(plan: Plan) -> dict[str, Any]:
-    from anaxon.interpret.cost import cost
+def bill(plan: Plan, components: str) -> dict[str, Any]:
+    """The cost of one inference as JSON: SI units, in total, by part and by site; where every price is from."""
+    table = load_components(components)
+    total = cost(plan, table)
+    return {
+        "of": "one inference (one clip)",
+        "energy": float(total.energy),
+        "latency": float(total.latency),
+        "area": float(total.area),
+        "programming": float(total.programming),
+        "energy_by_part": _numbers(total.parts),
+        "counts": dataclasses.asdict(total.counts),
+        "sites": [
+            {
+                "path": s.path,
+                "energy": float(s.energy.total),
+                "latency": float(s.latency),
+                "area": float(s.area),
+                "energy_by_part": _numbers(s.energy),
+                "counts": dataclasses.asdict(s.counts),
+            }
+            for s in total.sites
+        ],
+        "components": {"name": table.name, "description": table.description,
+                       "sources": {name: entry.source for name, entry in table.entries.items()}},
+    }  # fmt: skip
 
-    return cost(plan).as_json()
+
+def _numbers(parts: Any) -> dict[str, float]:
+    return {f.name: float(getattr(parts, f.name)) for f in dataclasses.fields(parts)}
 
 
-def _explained(plan: Plan) -> list[list[str]]:
-    from anaxon.interpret.explain import explain
-
-    return [list(row) for row in explain(plan).rows]
+def explained(plan: Plan) -> dict[str, Any]:
+    """Which non-ideality is active where, as `explain` has it."""
+    found = explain(plan)
+    sections = [{"title": title, "rows": [list(row) for row in rows]} for title, rows in found.sections]
+    return {"sections": sections, "weights": [list(row) for row in found.sites]}
