@@ -151,8 +151,8 @@ def _accuracies(record: dict[str, Any]) -> str:
         + ", ".join(f"{100 * float(q):g} %: {100 * a:.1f} %" for q, a in quantiles.items())
         + ".</p><p>An interval over chips and clips says where the mean would lie with other chips <i>and</i> other "
         "clips (two-way crossed random effects, clips stratified by class; Wilson's interval at the effective sample "
-        "size). Over clips alone: other clips, this one network. All are for <b>one</b> trained network: other training seeds "
-        "would add to them, and clips of one voice are taken as independent. A right or wrong answer varies by "
+        "size). Over clips alone: other clips, this one network. All are for <b>one</b> trained network: other training "
+        "seeds would add to them, and clips of one voice are taken as independent. A right or wrong answer varies by "
         f"{v['chip']:.3f} from chip to chip, {v['clip']:.3f} from clip to clip and {v['rest']:.3f} otherwise (standard "
         "deviations; the last is chip-clip interaction and read noise).</p>"
     )
@@ -225,7 +225,7 @@ def _origin(record: dict[str, Any]) -> str:
         ["Training", f"{training['epochs']} epochs, seed {training['seed']}; validation accuracy "
                      f"{percent(training['validation_accuracy'])}"],
         ["Ranges", f"of the converters: from {ensemble['calibration']:,} training clips"],
-        ["Panel", f"{data['panel']} test clips, the same number of each class, drawn by the seed; every chip hears them"],
+        ["Panel", f"{data['panel']} test clips, the same number of each class, drawn by the seed; all chips hear them"],
         ["Chips", f"{ensemble['chips']:,}, each programmed once with fresh random cells and read with fresh noise; "
                   f"the first {ensemble['full_test_chips']} also on the whole test set"],
         ["Files", "<code>results.json</code> (every number here), <code>ensemble.npz</code> (a row a chip), "
