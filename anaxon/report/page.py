@@ -151,8 +151,8 @@ def _accuracies(record: dict[str, Any]) -> str:
         + ", ".join(f"{100 * float(q):g} %: {100 * a:.1f} %" for q, a in quantiles.items())
         + ".</p><p>An interval over chips and clips says where the mean would lie with other chips <i>and</i> other "
         "clips (two-way crossed random effects, clips stratified by class; Wilson's interval at the effective sample "
-        "size). Over clips alone: other clips, this one network. All are for <b>one</b> trained network: other training "
-        "seeds would add to them, and clips of one voice are taken as independent. A right or wrong answer varies by "
+        "size). Over clips alone: other clips, this one network. All are for <b>one</b> trained network: other "
+        "training seeds would add to them, and clips of one voice are taken as independent. A right or wrong answer varies by "
         f"{v['chip']:.3f} from chip to chip, {v['clip']:.3f} from clip to clip and {v['rest']:.3f} otherwise (standard "
         "deviations; the last is chip-clip interaction and read noise).</p>"
     )
