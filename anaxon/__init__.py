@@ -14,9 +14,13 @@ from anaxon.ensemble import ensemble as ensemble
 from anaxon.hardware import Hardware as Hardware
 from anaxon.hardware import ideal as ideal
 from anaxon.interpret.analog import analog as analog
+from anaxon.interpret.cost import cost as cost
 from anaxon.interpret.disturb import disturb as disturb
+from anaxon.interpret.explain import explain as explain
 from anaxon.interpret.observe import observe as observe
 from anaxon.interpret.place import place as place
 from anaxon.interpret.program import program as program
+from anaxon.presets import preset as preset
+from anaxon.presets import presets as presets
 from anaxon.store import load as load
 from anaxon.store import save as save

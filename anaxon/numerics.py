@@ -6,6 +6,8 @@ from jax import lax
 
 from anaxon.types import Array
 
+TIE = 4e-7  # relative: `x / absmax * n` may exceed `n` by a few ulp and still be the range's end
+
 
 def contract(lhs: Array, rhs: Array, dimension_numbers: lax.DotDimensionNumbers) -> Array:
     """`lax.dot_general` at the highest precision in float32.
@@ -34,18 +36,34 @@ def clip(x: Array, lo: Array, hi: Array) -> Array:
     `jnp.clip` splits the gradient at a tie, which halves it exactly where an absmax scale puts the largest weight.
     The bounds are widened by a few ulp for the same reason: `x / absmax * n` may exceed `n` by rounding.
     """
-    tol = 4e-7
-    low, high = x < lo - tol * jnp.abs(lo), x > hi + tol * jnp.abs(hi)
+    low, high = x < lo - TIE * jnp.abs(lo), x > hi + TIE * jnp.abs(hi)
     return jnp.where(low, lo, jnp.where(high, hi, x))
 
 
-def quantise(x: Array, step: Array, lo: Array, hi: Array) -> Array:
-    """`step * clip(round(x / step), lo, hi)` with the straight-through gradient of exactly this expression.
+@jax.custom_jvp
+def _code(v: Array, lo: Array, hi: Array) -> Array:
+    return jnp.minimum(jnp.maximum(jnp.round(v), lo), hi)
 
-    `lo` and `hi` are in steps. Gradients to `x`, `step`, `lo` and `hi` are those of the formula with round' = 1, so a
-    saturated value moves with the range (`step * hi`) and not with `x`.
+
+@_code.defjvp
+def _code_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    v, lo, hi = primals
+    dv, dlo, dhi = tangents
+    low, high = v < lo - TIE * jnp.abs(lo), v > hi + TIE * jnp.abs(hi)
+    return _code(v, lo, hi), jnp.where(low, dlo, jnp.where(high, dhi, dv))
+
+
+def quantise(x: Array, step: Array, lo: Array, hi: Array) -> Array:
+    """`step * clip(round(x / step), lo, hi)` with its straight-through gradients.
+
+    `lo` and `hi` are in steps. Inside the range the gradient to `x / step` is 1, so a value's gradient to `step` is
+    `round(x / step) - x / step`; outside, the value moves with its bound and not with `x`. Inside means that `x / step`
+    itself lies in [lo, hi], not its rounded value: averaged over a dither of one step the output has slope 1 up to
+    `hi` and 0 from there, and a mask on the rounded value would let half a step too much through at either end.
     """
-    return step * clip(ste_round(x / step), lo, hi)
+    v = x / step
+    lo, hi = (jnp.asarray(b, v.dtype) for b in (lo, hi))
+    return step * _code(v, lo, hi)
 
 
 def safe_scale(absmax: Array) -> Array:

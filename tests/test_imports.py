@@ -14,10 +14,10 @@ LAYERS = {
     0: {"types", "prng", "numerics", "units", "configs"},
     1: {"device", "converter"},
     2: {"crossbar", "attention"},
-    3: {"hardware", "presets"},
+    3: {"hardware", "presets", "settings"},
     4: {"interpret"},
-    5: {"ensemble", "calibrate", "tune", "store"},
-    6: {"flax", "models", "data", "report", "cli", "run"},
+    5: {"ensemble", "calibrate", "tune", "store", "statistics"},
+    6: {"flax", "models", "data", "report", "cli", "runs"},
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 KERNEL_USERS = {"anaxon.crossbar.array", "anaxon.attention.bitserial"}

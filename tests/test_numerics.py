@@ -46,9 +46,9 @@ def test_clip_lets_a_few_ulp_pass_and_no_more():
 
 
 def reference(x, step, lo, hi):
-    """Value and gradients (x, step, lo, hi) of `step * clip(round(x / step), lo, hi)` with round' = 1, in float64."""
-    code = np.round(x / step)
-    below, above = code < lo, code > hi
+    """Value and gradients (x, step, lo, hi) of `step * clip(round(x / step), lo, hi)`: slope 1 inside, in float64."""
+    code = np.clip(np.round(x / step), lo, hi)
+    below, above = x / step < lo, x / step > hi
     inside = ~(below | above)
     value = step * np.where(below, lo, np.where(above, hi, code))
     by_step = np.where(below, lo, np.where(above, hi, code - x / step))

@@ -121,7 +121,7 @@ def digitise(adc: ADC | None, z: Array, full_scale: Array, chip_key: Array, read
 
 
 def recombine(array: ArraySpec, digital: Array, cycle_weights: Array) -> Array:
-    """Digital shift-and-add over tiles, slices and DAC cycles: `[S, G, T, K * M, C]` to `[G, M, C]` in weight levels."""
+    """Digital shift-and-add over tiles, slices and cycles: `[S, G, T, K * M, C]` to `[G, M, C]` in weight levels."""
     total = jnp.sum(digital, axis=2)
     total = jnp.tensordot(jnp.asarray(array.significance, total.dtype), total, 1, precision=lax.Precision.HIGHEST)
     count = cycle_weights.shape[0]

@@ -97,7 +97,8 @@ def cell_targets(array: Array, weight: types.Array, scale: types.Array) -> types
     """Targets `[2, slices, *weight]` in [0, 1] for the positive and negative cells of every slice.
 
     Straight-through: a level's gradient reaches the slices in proportion to their significance, on the polarity that
-    holds the weight, so that the recombined sum has gradient 1.
+    holds the weight, so that the recombined sum has gradient 1 (as long as no slice's converter saturates: slices that
+    saturate differently have no common slope).
     """
     n = array.max_level
     if array.weight_bits is None:
