@@ -12,7 +12,7 @@ from anaxon.interpret.program import program
 from anaxon.prng import fold_name
 from anaxon.types import Array, PyTree, replace
 
-# How far beyond the calibration's largest column an unfixed ADC range reaches: other chips' columns are larger at times.
+# How far an unfixed ADC range reaches beyond the largest column seen: other chips' columns are larger at times.
 HEADROOM = 1.05
 
 

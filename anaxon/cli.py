@@ -46,7 +46,7 @@ def exit_code(error: Exception) -> int:
 def _is_numeric_library(error: Exception) -> bool:
     """Whether an error was raised inside a library rather than by a check of ours: then it is no one's wrong input."""
     last = traceback.extract_tb(error.__traceback__)[-1].filename if error.__traceback__ else __file__
-    return Path(__file__).parent not in Path(last).parents and "argparse" not in last
+    return Path(__file__).parent not in Path(last).parents
 
 
 def sentence(error: Exception) -> str:
@@ -136,7 +136,7 @@ def _run(args: argparse.Namespace) -> int:
     path = args.out or Path("runs") / name
     opened = (folder.open_again if args.resume else folder.open_new)(path, settings.record)
     if opened.finished:
-        print(f"{path} is finished; see {path / folder.REPORT}")
+        print(f"{path} is finished: see {path / folder.REPORT}; to run it again, delete it or give another --out")
         return 0
     args.folder = opened
     args.comfort = f"continue with: {_again(args, path)}"

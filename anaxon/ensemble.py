@@ -156,7 +156,7 @@ class _Store:
     def save(self, start: int, leaves: list[np.ndarray]) -> None:
         """Writes beside, then renames: an interrupt leaves the chunk absent, never half."""
         with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as f:
-            np.savez(f, **{f"leaf{i}": x for i, x in enumerate(leaves)})
+            np.savez(f, allow_pickle=False, **{f"leaf{i}": x for i, x in enumerate(leaves)})
         os.replace(f.name, self._file(start))
 
 

@@ -43,7 +43,7 @@ def fold_batch_norm(
     kernel = jnp.asarray(kernel)
     if kernel.shape[column_axis] != mean.size:
         raise ValueError(
-            f"fold_batch_norm: the kernel has {kernel.shape[column_axis]} features, the norm {mean.size}; they must match"
+            f"fold_batch_norm: expected as many features; the kernel has {kernel.shape[column_axis]}, the norm {mean.size}"
         )
     gain = 1.0 / jnp.sqrt(var + norm.epsilon)
     if norm.scale is not None:

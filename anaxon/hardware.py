@@ -63,6 +63,13 @@ class Hardware:
             raise ValueError(f"Array.cell_bits: a {name} cell holds {limit} bit(s); got {self.array.cell_bits}")
 
     @property
+    def cells(self) -> Device:
+        """The device, where there must be one."""
+        if self.device is None:
+            raise TypeError("Hardware.device: ideal hardware has no memristors; got None")
+        return self.device
+
+    @property
     def is_ideal(self) -> bool:
         """Whether there is no hardware: products are the digital ones, bit for bit."""
         return self.device is None

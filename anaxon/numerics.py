@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from anaxon.types import Array
+from anaxon.types import Array, ArrayLike
 
 TIE = 4e-7  # relative: `x / absmax * n` may exceed `n` by a few ulp and still be the range's end
 
@@ -30,12 +30,13 @@ def _ste_round_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     return ste_round(primals[0]), tangents[0]  # itself again, so that second derivatives are straight through too
 
 
-def clip(x: Array, lo: Array, hi: Array) -> Array:
+def clip(x: Array, lo: ArrayLike, hi: ArrayLike) -> Array:
     """Clip whose gradient to `x` is 1 on the closed interval and 0 outside, and the rest goes to the bounds.
 
     `jnp.clip` splits the gradient at a tie, which halves it exactly where an absmax scale puts the largest weight.
     The bounds are widened by a few ulp for the same reason: `x / absmax * n` may exceed `n` by rounding.
     """
+    lo, hi = jnp.asarray(lo), jnp.asarray(hi)
     low, high = x < lo - TIE * jnp.abs(lo), x > hi + TIE * jnp.abs(hi)
     return jnp.where(low, lo, jnp.where(high, hi, x))
 
@@ -53,7 +54,7 @@ def _code_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     return _code(v, lo, hi), jnp.where(low, dlo, jnp.where(high, dhi, dv))
 
 
-def quantise(x: Array, step: Array, lo: Array, hi: Array) -> Array:
+def quantise(x: Array, step: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> Array:
     """`step * clip(round(x / step), lo, hi)` with its straight-through gradients.
 
     `lo` and `hi` are in steps. Inside the range the gradient to `x / step` is 1, so a value's gradient to `step` is
@@ -61,9 +62,8 @@ def quantise(x: Array, step: Array, lo: Array, hi: Array) -> Array:
     itself lies in [lo, hi], not its rounded value: averaged over a dither of one step the output has slope 1 up to
     `hi` and 0 from there, and a mask on the rounded value would let half a step too much through at either end.
     """
-    v = x / step
-    lo, hi = (jnp.asarray(b, v.dtype) for b in (lo, hi))
-    return step * _code(v, lo, hi)
+    v = x / jnp.asarray(step)
+    return step * _code(v, jnp.asarray(lo, v.dtype), jnp.asarray(hi, v.dtype))
 
 
 def safe_scale(absmax: Array) -> Array:

@@ -51,7 +51,7 @@ def save(path: str | Path, item: Plan | Chip, *, dtype: Any = None) -> None:
         head["chip"] = _encode_chip(item, arrays, dtype)
     (part / "anaxon.json").write_text(json.dumps(head, indent=1))
     if arrays:
-        ocp.save(part / "arrays", arrays)
+        ocp.save(str(part / "arrays"), arrays)
     shutil.rmtree(path, ignore_errors=True)
     os.replace(part, path)
 
@@ -81,12 +81,12 @@ def _plan(item: Plan | Chip) -> Plan:
     return item if isinstance(item, Plan) else item.plan
 
 
-def _read(path: Path) -> tuple[dict, dict]:
+def _read(path: Path) -> tuple[dict[str, Any], Any]:
     if not path.exists():
         raise FileNotFoundError(f"load: there is no {path}")
     try:
         head = json.loads((path / "anaxon.json").read_text())
-        arrays = ocp.load(path / "arrays") if (path / "arrays").exists() else {}
+        arrays = ocp.load(str(path / "arrays")) if (path / "arrays").exists() else {}
     except Exception as error:  # orbax raises many kinds; all mean the same to the reader
         raise ValueError(f"load: {path} is damaged or no anaxon folder ({type(error).__name__}: {error})") from None
     if head.get("schema") != SCHEMA:
@@ -139,7 +139,7 @@ def _class(name: str) -> type:
 
 def _encode_chip(chip: Chip, arrays: dict[str, Any], dtype: Any) -> dict[str, Any]:
     names, leaves, _ = paths.flatten(chip.tree, is_crossbar)
-    entries = {}
+    entries: dict[str, Any] = {}
     for name, leaf in zip(names, leaves, strict=True):
         if is_crossbar(leaf):
             cells = jax.tree.leaves(leaf.cells)
@@ -171,9 +171,9 @@ def _leaf(name: str, entry: dict, arrays: dict[str, Any], plan: Plan) -> Any:
         return _decode(entry, arrays)
     site = plan.sites[plan.index(name)]
     cells = [jnp.asarray(arrays[c["array"]], jnp.float32) for c in entry["cells"]]
-    structure = jax.eval_shape(
-        lambda: plan.of(site).device.program(jax.random.key(0), jnp.zeros((2, plan.of(site).array.slices, *site.shape)))
-    )
+    hardware = plan.of(site)
+    targets = jax.ShapeDtypeStruct((2, hardware.array.slices, *site.shape), jnp.float32)
+    structure = jax.eval_shape(hardware.cells.program, jax.random.key(0), targets)
     return Crossbar(
         cells=jax.tree.structure(structure).unflatten(cells),
         scale=_decode(entry["scale"], arrays),

@@ -40,7 +40,7 @@ def pytree(cls: type[T]) -> type[T]:
         leaves, aux = flatten(obj)
         return tuple(zip(keys, leaves, strict=True)), aux
 
-    def unflatten(aux: tuple, leaves: tuple) -> T:
+    def unflatten(aux: tuple, leaves: Any) -> T:
         obj = object.__new__(cls)
         obj.__dict__.update(zip(meta, aux, strict=True))
         obj.__dict__.update(zip(data, leaves, strict=True))

@@ -73,7 +73,7 @@ class ADC:
 
         A calibrated range keeps the number of codes: a fixed step is stretched with its range.
         """
-        if self.step is None:
+        if self.step is None or self.full_scale is None:
             return full_scale / self.steps, jnp.float32(self.steps)
         step = self.step * (full_scale / self.full_scale)
         return step, full_scale / step

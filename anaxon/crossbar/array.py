@@ -6,6 +6,8 @@ tiles, `R` rows of a tile, `K` DAC cycles. A read is `z[S,G,T,M,C] = sum_m phi_m
 normal per column read: exact, because independent Gaussian cells sum to a Gaussian column.
 """
 
+import functools
+
 import jax.numpy as jnp
 from einops import rearrange
 from jax import lax
@@ -93,15 +95,22 @@ def column_sums(device: Device, array: ArraySpec, dac: DAC, code: Array, cells: 
       `[S, G, T, M, C]` in column units.
     """
     signal, noise = drives(device, dac, code)
-    z = sum(product(d, r, array.rows) for d, r in zip(signal, device.response(cells), strict=True))
+    z = added([product(d, r, array.rows) for d, r in zip(signal, device.response(cells), strict=True)])
     if not noise:
         return z
     terms = zip(noise, device.noise_response(cells), strict=True)
-    variance = sum(
-        omega * row_sums(chi, array.rows) if jnp.ndim(omega) == 0 else product(chi, omega, array.rows)
-        for chi, omega in terms
+    variance = added(
+        [
+            omega * row_sums(chi, array.rows) if jnp.ndim(omega) == 0 else product(chi, omega, array.rows)
+            for chi, omega in terms
+        ]
     )
     return z + jnp.sqrt(jnp.maximum(variance, 0.0)) * normal(fold_name(read_key, "read noise"), z.shape)
+
+
+def added(terms: list[Array]) -> Array:
+    """The sum of at least one term."""
+    return functools.reduce(jnp.add, terms)
 
 
 def cycles(dac: DAC | None, code: Array) -> tuple[Array, Array]:

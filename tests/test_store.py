@@ -1,0 +1,101 @@
+import json
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import anaxon as ax
+from anaxon.interpret.program import cells_of
+
+PARAMS = {
+    "dense": {"kernel": jax.random.normal(jax.random.key(0), (8, 5)), "bias": jnp.ones(5)},
+    "embed": jax.random.normal(jax.random.key(3), (7, 8)),
+}
+X = jnp.arange(3)
+
+
+def fn(p, ids):
+    h = p["embed"][ids]
+    return (h @ p["dense"]["kernel"] + p["dense"]["bias"])[:, :1] * (h @ p["embed"].T)
+
+
+HARDWARE = {
+    "vcm": ax.preset("vcm-4bit"),
+    "gaussian": ax.Hardware(device=ax.Gaussian(sigma=jnp.float32(0.02)), array=ax.Array(bidirectional=True)),
+    "table": ax.preset("pcm"),
+    "ideal": ax.ideal(),
+}
+
+
+def planned(hardware):
+    rules = {"dense/kernel": hardware}
+    plan = ax.place(fn, rules)(PARAMS, X)
+    return ax.calibrate(fn)(jax.random.key(1), plan, PARAMS, X)
+
+
+@pytest.mark.parametrize("name", HARDWARE)
+def test_a_plan_and_a_chip_come_back_as_they_were(name, tmp_path):
+    plan = planned(HARDWARE[name])
+    chip = ax.program(jax.random.key(2), plan, PARAMS)
+    ax.save(tmp_path / "plan", plan)
+    ax.save(tmp_path / "chip", chip)
+    chex.assert_trees_all_equal(ax.load(tmp_path / "plan"), plan)
+    back = ax.load(tmp_path / "chip", PARAMS)
+    assert jax.tree.structure(back) == jax.tree.structure(chip)
+    run = ax.analog(fn)
+    np.testing.assert_array_equal(run(jax.random.key(4), back, X), run(jax.random.key(4), chip, X))
+
+
+def test_cells_in_a_compact_type(tmp_path):
+    chip = ax.program(jax.random.key(2), planned(HARDWARE["vcm"]), PARAMS)
+    ax.save(tmp_path / "chip", chip, dtype=jnp.bfloat16)
+    back = cells_of(ax.load(tmp_path / "chip", PARAMS))["dense/kernel"]
+    cells = cells_of(chip)["dense/kernel"]
+    assert back.dtype == jnp.float32
+    assert 0 < float(jnp.max(jnp.abs(back - cells))) < 2**-8
+
+
+def test_saving_again_replaces(tmp_path):
+    plan = planned(HARDWARE["vcm"])
+    ax.save(tmp_path / "p", planned(HARDWARE["gaussian"]))
+    ax.save(tmp_path / "p", plan)
+    chex.assert_trees_all_equal(ax.load(tmp_path / "p"), plan)
+
+
+def test_bad_input(tmp_path):
+    with pytest.raises(TypeError, match="expected a Plan or a Chip; got dict"):
+        ax.save(tmp_path / "x", PARAMS)
+    with pytest.raises(FileNotFoundError, match="there is no"):
+        ax.load(tmp_path / "nothing")
+    chip = ax.program(jax.random.key(2), planned(HARDWARE["vcm"]), PARAMS)
+    ax.save(tmp_path / "chip", chip)
+    with pytest.raises(ValueError, match="give the parameter tree"):
+        ax.load(tmp_path / "chip")
+    with pytest.raises(ValueError, match="programmed from other parameters; 'dense/bias' is in one of them only"):
+        ax.load(tmp_path / "chip", {"dense": {"kernel": PARAMS["dense"]["kernel"]}, "embed": PARAMS["embed"]})
+
+
+@pytest.mark.parametrize("damage", ["cut", "schema", "arrays"])
+def test_a_damaged_folder_is_one_sentence(damage, tmp_path):
+    ax.save(tmp_path / "p", planned(ax.Hardware(device=ax.Gaussian(sigma=jnp.float32(0.1)), dac=ax.DAC())))
+    head = tmp_path / "p" / "anaxon.json"
+    if damage == "cut":
+        head.write_text(head.read_text()[:100])
+    elif damage == "schema":
+        head.write_text(json.dumps({**json.loads(head.read_text()), "schema": 99}))
+    else:
+        for file in (tmp_path / "p" / "arrays").rglob("*"):
+            if file.is_file():
+                file.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"load: .*p (is damaged|has schema 99)"):
+        ax.load(tmp_path / "p")
+
+
+def test_only_known_classes_are_built(tmp_path):
+    ax.save(tmp_path / "p", planned(HARDWARE["vcm"]))
+    head = tmp_path / "p" / "anaxon.json"
+    head.write_text(head.read_text().replace("anaxon.converter.dac:DAC", "antigravity:DAC"))
+    with pytest.raises(ValueError, match="import antigravity first"):
+        ax.load(tmp_path / "p")
