@@ -41,10 +41,9 @@ def fold_batch_norm(
     """
     mean, var = (jnp.asarray(v[...]) for v in (norm.mean, norm.var))
     kernel = jnp.asarray(kernel)
-    if kernel.shape[column_axis] != mean.size:
-        raise ValueError(
-            f"fold_batch_norm: expected as many features; the kernel has {kernel.shape[column_axis]}, the norm {mean.size}"
-        )
+    features = kernel.shape[column_axis]
+    if features != mean.size:
+        raise ValueError(f"fold_batch_norm: the kernel has {features} features, the norm {mean.size}; they must match")
     gain = 1.0 / jnp.sqrt(var + norm.epsilon)
     if norm.scale is not None:
         gain = gain * norm.scale[...]

@@ -34,7 +34,10 @@ def gaussian(full_scale=2.0, bandwidth=2e13):
 
 def vcm():
     return ax.Hardware(
-        device=ax.VCM(), array=ax.Array(rows=8, weight_bits=4), dac=ax.DAC(bits=5), adc=ax.ADC(full_scale=2.0, step=0.05)
+        device=ax.VCM(),
+        array=ax.Array(rows=8, weight_bits=4),
+        dac=ax.DAC(bits=5),
+        adc=ax.ADC(full_scale=2.0, step=0.05),
     )
 
 
@@ -130,9 +133,9 @@ def test_step_gradient_averages_to_that_of_the_dithered_loss():
 def test_step_gradient_of_one_conversion_is_the_formula():
     """d/ds of s * clip(round(z / s), -F / s, F / s), written out in float64."""
     z = np.linspace(-3, 3, 61)
-    got = jax.vmap(jax.grad(lambda s, z: ax.ADC(full_scale=2.0, step=s).convert(z, jnp.float32(2.0)), (0, 1)), (None, 0))(
-        jnp.float32(0.3), jnp.asarray(z, jnp.float32)
-    )
+    got = jax.vmap(
+        jax.grad(lambda s, z: ax.ADC(full_scale=2.0, step=s).convert(z, jnp.float32(2.0)), (0, 1)), (None, 0)
+    )(jnp.float32(0.3), jnp.asarray(z, jnp.float32))
     inside = np.abs(z) <= 2.0
     np.testing.assert_allclose(got[0], np.where(inside, np.round(z / 0.3) - z / 0.3, 0.0), atol=2e-5)
     np.testing.assert_allclose(got[1], inside, atol=1e-6)

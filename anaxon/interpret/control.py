@@ -6,7 +6,7 @@ observes inside a loop (sums, maxima, minima) leaves it as an extra output and i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from anaxon.interpret import jaxpr as jx
-from anaxon.interpret.values import Line, Param
+from anaxon.interpret.lines import Line
+from anaxon.interpret.values import Param
 from anaxon.types import Array
 
 if TYPE_CHECKING:
@@ -29,11 +30,15 @@ COMBINE = {"sum": jnp.add, "max": jnp.maximum, "min": jnp.minimum}
 
 @dataclass
 class Scope:
-    """Where the walk is: the loops around it, how often each path was read before, and what was observed so far."""
+    """Where the walk is: the loops around it, how often each path was read before, and what was observed so far.
+
+    `pending` are observations that wait for the end of their scope, when all that a read was used for is known.
+    """
 
     loops: tuple[tuple[Array, int | None], ...] = ()
     uses: dict[str, int] = field(default_factory=dict)
     stats: Stats = field(default_factory=dict)
+    pending: list[Callable[[], Stats]] = field(default_factory=list)
 
     def next_use(self, path: str) -> int:
         """The number of this read of `path`, in trace order."""
@@ -46,15 +51,22 @@ class Scope:
             old = self.stats.get(key)
             self.stats[key] = value if old is None else COMBINE[key[0]](old, value)
 
+    def settle(self) -> None:
+        """Makes the pending observations."""
+        for observation in self.pending:
+            self.observe(observation())
+        self.pending = []
+
     @contextmanager
     def inside(self, *loop: tuple[Array, int | None], uses: dict[str, int]) -> Iterator[Stats]:
         """Within a body: its own observations; `uses` restarts, since JAX may trace a body more than once."""
-        outer_stats, outer_loops = self.stats, self.loops
-        self.uses, self.stats, self.loops = dict(uses), {}, outer_loops + loop
+        outer = self.stats, self.loops, self.pending
+        self.uses, self.stats, self.loops, self.pending = dict(uses), {}, self.loops + loop, []
         try:
             yield self.stats
+            self.settle()
         finally:
-            self.stats, self.loops = outer_stats, outer_loops
+            self.stats, self.loops, self.pending = outer
 
 
 def _identity(op: str, like: Any) -> Array:
@@ -101,14 +113,14 @@ def scan(walk: Walk, eqn: Any, values: list[Any]) -> list[Any]:
 
 
 def while_loop(walk: Walk, eqn: Any, values: list[Any]) -> list[Any]:
-    """`lax.while_loop`: entered; what its body observes is carried along."""
+    """`lax.while_loop`: entered; what its body observes is carried along (a condition has no such output)."""
     p, scope, values = eqn.params, walk.machine.scope, _settled(walk, values)
     nc, nb = p["cond_nconsts"], p["body_nconsts"]
     cond_consts, body_consts = values[:nc], values[nc : nc + nb]
-    carry, uses = _arrays(walk, values[nc + nb :]), dict(scope.uses)
+    carry, before = _arrays(walk, values[nc + nb :]), dict(scope.uses)
 
     def condition(state: tuple) -> Array:
-        with scope.inside((state[0], None), uses=uses):
+        with scope.inside((state[0], None), uses=before):
             return walk.digital(walk.run(p["cond_jaxpr"], [*cond_consts, *state[1]])[0])
 
     def step(index: Array, carry: list[Array]) -> tuple[list[Array], Stats]:
@@ -122,6 +134,8 @@ def while_loop(walk: Walk, eqn: Any, values: list[Any]) -> list[Any]:
         return index + 1, outs, {k: COMBINE[k[0]](stats[k], v) for k, v in new.items()}
 
     start = jnp.int32(0)
+    jax.eval_shape(condition, (start, carry))
+    uses = dict(scope.uses)  # reads of the body come after those of the condition
     shapes = jax.eval_shape(step, start, carry)[1]
     stats = {key: _identity(key[0], shape) for key, shape in shapes.items()}
     _, carry, stats = lax.while_loop(condition, body, (start, carry, stats))
@@ -156,7 +170,9 @@ def cond(walk: Walk, eqn: Any, values: list[Any]) -> list[Any]:
 
         return whole
 
+    uses = dict(scope.uses)
     outs, stats = lax.switch(index, [padded(r) for r in runs])
+    scope.uses = uses  # of all branches, whichever were traced last
     scope.observe(stats)
     return list(outs)
 

@@ -21,6 +21,16 @@ def inner(eqn: Any) -> Any:
     return eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
 
 
+def contains(jaxpr: Any, primitives: Sequence[str]) -> bool:
+    """Whether one of these primitives occurs in a jaxpr or in one of those inside it."""
+    for eqn in opened(jaxpr)[0].eqns:
+        nested = [p for v in eqn.params.values() for p in (v if isinstance(v, tuple | list) else (v,))]
+        inside = any(hasattr(p, "eqns") and contains(p, primitives) for p in nested)
+        if eqn.primitive.name in primitives or inside:
+            return True
+    return False
+
+
 class ScanSplit(NamedTuple):
     """How many of a scan's operands are constants and carries."""
 

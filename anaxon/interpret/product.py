@@ -124,6 +124,43 @@ class Conv(Product):
         return jnp.transpose(y, np.argsort(out_spec))
 
 
+@dataclass(frozen=True)
+class Row(Product):
+    """A weight on a row driven by the constant 1, added to an output that it broadcasts to: a bias row.
+
+    One input vector per output that shares the row's columns: each is a read of its own.
+    """
+
+    @property
+    def vectors(self) -> tuple[int, ...]:
+        """The output axes along which the row is read again."""
+        return tuple(a for a, n in enumerate(self.out_shape) if self.weight_shape[a] != n)
+
+    def operand(self, x: Array) -> Array:
+        """The constant, once per vector."""
+        return jnp.broadcast_to(x, (1, self.sizes[1], 1))
+
+    def assemble(self, y: Array) -> Array:
+        """Vectors and columns back in the output's order."""
+        order = (*self.vectors, *(a for a in range(len(self.out_shape)) if a not in self.vectors))
+        return jnp.transpose(y.reshape([self.out_shape[a] for a in order]), np.argsort(order))
+
+
+def row_of(weight_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Row:
+    """A bias row of a weight that broadcasts to the output."""
+    long = [a for a, n in enumerate(weight_shape) if n > 1]
+    return Row(
+        stack=(),
+        rows=(),
+        cols=tuple(range(len(weight_shape))),
+        groups=1,
+        weight_shape=weight_shape,
+        operand_shape=(),
+        out_shape=out_shape,
+        column_axis=long[0] if len(long) == 1 else None,
+    )
+
+
 def product_of(eqn: Any, weight_position: int) -> Product:
     """The product of an equation whose operand at `weight_position` is the weight.
 
@@ -187,17 +224,18 @@ def restrict(product: Product, operand: Array, axis: int, start: int, size: int)
     """
     if not isinstance(product, Dot):
         raise TypeError("concatenated weights can be placed in dot_general only, not as convolution kernels")
-    weight_shape = _resized(product.weight_shape, axis, size)
+    weight_shape = resized(product.weight_shape, axis, size)
     if axis in product.rows:
         x_axis = product.x_rows[product.rows.index(axis)]
         operand = lax.slice_in_dim(operand, start, start + size, axis=x_axis)
-        shape = _resized(product.operand_shape, x_axis, size)
+        shape = resized(product.operand_shape, x_axis, size)
         return operand, replace(product, weight_shape=weight_shape, operand_shape=shape)
     out_shape = product.out_shape
     if product.column_axis is not None:
-        out_shape = _resized(out_shape, product.column_axis, size)
+        out_shape = resized(out_shape, product.column_axis, size)
     return operand, replace(product, weight_shape=weight_shape, out_shape=out_shape)
 
 
-def _resized(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
+def resized(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
+    """A shape with another size along one axis."""
     return (*shape[:axis], size, *shape[axis + 1 :])

@@ -6,30 +6,20 @@ a weight a weight and a line a line, where a line becomes digital, and how contr
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from anaxon.converter import ramp
 from anaxon.interpret import control
 from anaxon.interpret import jaxpr as jx
-from anaxon.interpret.product import PRODUCTS, Product, product_of, restrict
-from anaxon.interpret.values import (
-    VIEWS,
-    Joined,
-    JoinedRoot,
-    Line,
-    Param,
-    Part,
-    Root,
-    Weight,
-    line_of,
-    split_line,
-    view_line,
-)
-from anaxon.types import AnaxonWarning, Array
+from anaxon.interpret.lines import JoinedRoot, Line, Root, line_of
+from anaxon.interpret.product import PRODUCTS, Product, product_of, resized, restrict
+from anaxon.interpret.values import CUTS, VIEWS, Joined, Param, Weight, cuts, joined, through
+from anaxon.types import Array
 
 WEIGHTS: tuple[type, ...] = ()  # the concrete weight classes; each interpreter registers its own
+SUMS = ("add", "add_any")
+RAMPED = ("logistic", "tanh")  # primitives that are activations by themselves; others are marked by `activation`
 
 
 class Machine(Protocol):
@@ -45,12 +35,20 @@ class Machine(Protocol):
         """A line through the ramp ADC of an activation."""
         ...
 
-    def biases(self, line: Line, value: Any) -> bool:
-        """Whether a parameter added to this line is programmed as its bias rows."""
+    def bias(self, line: Line, value: Any, shape: tuple[int, ...]) -> Root | None:
+        """A parameter added to this line as rows of its array, read with output `shape`; None if it is digital."""
         ...
 
     def reject(self, param: Param, primitive: str) -> None:
         """A product with a value derived from parameters; raises where one of them was to be placed."""
+        ...
+
+    def follows(self, value: Any) -> bool:
+        """Whether a call must be entered to see what becomes of a parameter."""
+        ...
+
+    def entered(self, weights: list[Weight], primitive: str) -> None:
+        """A custom derivative is lost, because a crossbar is multiplied inside."""
         ...
 
 
@@ -59,13 +57,8 @@ def is_weight(value: Any) -> bool:
     return isinstance(value, (*WEIGHTS, Joined))
 
 
-def is_special(value: Any) -> bool:
-    """Whether a value is anything but a plain array."""
-    return isinstance(value, Param | Line) or is_weight(value)
-
-
 class Walk:
-    """Evaluates jaxprs over mixed values; holds no state but the machine and the activations' memo."""
+    """Evaluates jaxprs over mixed values; holds no state but the machine."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -86,31 +79,18 @@ class Walk:
         return [Param(a.val) if jx.is_literal(a) else env[a] for a in jaxpr.outvars]
 
     def equation(self, eqn: Any, values: list[Any]) -> list[Any]:
-        """One equation: control flow, then weights, then lines, then everything else."""
+        """One equation: control flow and calls, then products, then views and sums, then everything else."""
         name = eqn.primitive.name
-        if not any(is_weight(v) or isinstance(v, Line) for v in values):
-            if name in PRODUCTS:
-                self._check_product(values, name)
-            return self._plain(eqn, values)
-        if name in jx.CALLS:
-            return self._call(eqn, values)
-        if name in control.HANDLERS:
-            return control.HANDLERS[name](self, eqn, values)
-        if name in jx.CUSTOM:
-            return self._custom(eqn, values)
-        if name in PRODUCTS and any(is_weight(v) for v in values):
-            return [self._product(eqn, values)]
-        if name in VIEWS and is_weight(values[0]):
-            return [values[0].view(eqn)]
-        if name == "concatenate" and all(is_weight(v) and not isinstance(v, Joined) for v in values):
-            out = eqn.outvars[0].aval
-            return [Joined(tuple(values), eqn.params["dimension"], tuple(out.shape), out.dtype)]
-        if isinstance(values[0], Line):
-            kept = self._line(eqn, values)
-            if kept is not None:
-                return kept
-        elif len(values) == 2 and isinstance(values[1], Line) and name in ("add", "add_any"):
-            kept = self._line(eqn, values[::-1])
+        special = any(is_weight(v) or isinstance(v, Line) for v in values)
+        if special or any(self.machine.follows(v) for v in values):
+            entered = self._enter(eqn, values)
+            if entered is not None:
+                return entered
+        if name in PRODUCTS:
+            return self._product(eqn, values)
+        if special:
+            kept = self._weight(eqn, values) if is_weight(values[0]) else None
+            kept = self._line(eqn, values) if kept is None else kept
             if kept is not None:
                 return kept
         return self._plain(eqn, values)
@@ -125,27 +105,17 @@ class Walk:
 
     def convert(self, line: Line) -> Array:
         """A line through linear ADCs: every term converts by itself, sums and biases are digital."""
-        total = sum(viewed(part.root.linear(part.lo, part.hi), part) for part in line.parts)
-        for bias in line.biases:
-            total = total + self.digital(bias)
+        total: Any = sum(part.through(part.root.linear(part.lo, part.hi)) for part in line.parts)
         return total.astype(line.dtype)
 
-    def _plain(self, eqn: Any, values: list[Any]) -> list[Any]:
-        """Re-binds the primitive on arrays; parameters in, parameter out."""
-        params = [v.digital(eqn.primitive.name) if is_weight(v) else v for v in values]
-        outs = jx.bind(eqn, [self.digital(v) for v in params])
-        if not all(isinstance(p, Param) for p in params) or not params:
-            return outs
-        paths = frozenset().union(*(p.paths for p in params))
-        changed = next((p.changed_by for p in params if p.changed_by), None)
-        if changed is None and eqn.primitive.name not in VIEWS and paths:
-            changed = eqn.primitive.name
-        return [Param(o, paths, changed) for o in outs]
-
-    def _check_product(self, values: list[Any], name: str) -> None:
-        for value in values:
-            if isinstance(value, Param) and value.paths:
-                self.machine.reject(value, name)
+    def _enter(self, eqn: Any, values: list[Any]) -> list[Any] | None:
+        """Calls and control flow; None for an equation that is neither."""
+        name = eqn.primitive.name
+        if name in jx.CALLS:
+            return self._call(eqn, values)
+        if name in control.HANDLERS:
+            return control.HANDLERS[name](self, eqn, values)
+        return self._custom(eqn, values) if name in jx.CUSTOM else None
 
     def _call(self, eqn: Any, values: list[Any]) -> list[Any]:
         name = ramp.marked_name(eqn.params.get("name", ""))
@@ -155,73 +125,107 @@ class Walk:
 
     def _custom(self, eqn: Any, values: list[Any]) -> list[Any]:
         """A custom derivative survives unless a crossbar is multiplied inside it."""
-        if not any(is_weight(v) for v in values):
-            return jx.bind(eqn, [self.digital(v) for v in values])
-        warnings.warn(
-            f"{eqn.primitive.name} multiplies a placed weight ({', '.join(v.path for v in values if is_weight(v))}): "
-            "it is entered, and its custom derivative is lost",
-            AnaxonWarning,
-            stacklevel=2,
-        )
-        return self.run(jx.inner(eqn), values)
+        weights = [v for v in values if is_weight(v)]
+        if weights and jx.contains(jx.inner(eqn), PRODUCTS):
+            self.machine.entered(weights, eqn.primitive.name)
+            return self.run(jx.inner(eqn), values)
+        return self._plain(eqn, values)
 
-    def _product(self, eqn: Any, values: list[Any]) -> Line | Array:
-        position = next(i for i, v in enumerate(values) if is_weight(v))
+    def _plain(self, eqn: Any, values: list[Any]) -> list[Any]:
+        """Re-binds the primitive on arrays; parameters in, parameter out."""
+        name = eqn.primitive.name
+        params = [v.digital(name) if is_weight(v) else v for v in values]
+        outs = jx.bind(eqn, [self.digital(v) for v in params])
+        if not all(isinstance(p, Param) for p in params) or not params:
+            return outs
+        paths = frozenset().union(*(p.paths for p in params))
+        changed = next((p.changed_by for p in params if p.changed_by), None)
+        if changed is None and name not in VIEWS | CUTS and paths:
+            changed = name
+        return [Param(o, paths, changed) for o in outs]
+
+    def _weight(self, eqn: Any, values: list[Any]) -> list[Any] | None:
+        """Operations that keep weights weights."""
+        name = eqn.primitive.name
+        if name in VIEWS:
+            return [values[0].view(eqn)]
+        if name in CUTS:
+            return [through(values[0], chain) for chain in cuts(eqn)]
+        if name == "optimization_barrier" and all(is_weight(v) or isinstance(v, Param) for v in values):
+            return list(values)
+        if name == "concatenate" and all(is_weight(v) for v in values):
+            return [joined(values, eqn.params["dimension"], eqn.outvars[0].aval)]
+        return None
+
+    def _product(self, eqn: Any, values: list[Any]) -> list[Any]:
+        name = eqn.primitive.name
+        for value in values:
+            if isinstance(value, Param) and value.paths:
+                self.machine.reject(value, name)
+        position = next((i for i, v in enumerate(values) if is_weight(v)), None)
+        if position is None:
+            return self._plain(eqn, values)
         weight, other = values[position], values[1 - position]
         if is_weight(other):
             raise TypeError(
-                f"{eqn.primitive.name} multiplies {weight.path} by {other.path}, both weights to be placed: place one "
-                "of them by rules, or form their product before `program`"
+                f"{name} multiplies {weight.path} by {other.path}, both weights to be placed: place one of them by "
+                "rules, or form their product before `program`"
             )
-        if isinstance(other, Param) and other.paths:
-            self.machine.reject(other, eqn.primitive.name)
         operand, product = self.digital(other), product_of(eqn, position)
         dtype = eqn.outvars[0].aval.dtype
         if isinstance(weight, Joined):
-            return self._joined(weight, operand, eqn, position, dtype)
-        return line_of(self.machine.read(weight, operand, product, dtype))
+            return [self._joined(weight, operand, product, dtype)]
+        return [line_of(self.machine.read(weight, operand, product, dtype))]
 
-    def _joined(self, weight: Joined, operand: Array, eqn: Any, position: int, dtype: Any) -> Line | Array:
-        product = product_of(eqn, position)
+    def _joined(self, weight: Joined, operand: Array, product: Product, dtype: Any) -> Line:
+        """Crossbars side by side are one root; above each other, reads on the same lines."""
         pieces = _pieces(weight, operand, product)
         roots = [self.machine.read(w, x, p, dtype) for w, x, p in pieces]
-        if weight.axis in product.cols and product.column_axis is not None:
-            return line_of(JoinedRoot(tuple(roots), product.out_shape, dtype, product.column_axis))
-        if weight.axis not in product.rows:
-            raise TypeError(f"{weight.path}: weights concatenated along a stack axis cannot be placed")
-        lines = [line_of(r) for r in roots]
-        return Line(tuple(p for line in lines for p in line.parts), (), product.out_shape, dtype)
+        if weight.axis in product.rows:
+            line = line_of(roots[0])
+            for root in roots[1:]:
+                line = line.plus(root)
+            return line
+        if product.column_axis is None or weight.axis not in product.cols:
+            where = "several column axes" if weight.axis in product.cols else "a stack axis"
+            raise TypeError(f"{weight.path}: weights concatenated along {where} of a product cannot be placed")
+        return line_of(JoinedRoot(tuple(roots), product.out_shape, dtype, product.column_axis))
 
     def _line(self, eqn: Any, values: list[Any]) -> list[Any] | None:
         """Operations that keep a line analog, or end it in a ramp; None where it must convert."""
-        name, line = eqn.primitive.name, values[0]
-        out = eqn.outvars[0].aval
-        if name == "split":
-            return list(split_line(line, eqn))
-        if name in VIEWS and (name != "convert_element_type" or out.dtype == line.dtype):
-            return [view_line(line, eqn)]
-        if line.hardware.activation is None:
+        name, out = eqn.primitive.name, eqn.outvars[0].aval
+        if name in SUMS:
+            return self._sum(values, tuple(out.shape))
+        line = values[0]
+        if not isinstance(line, Line):
             return None
-        if name in ("add", "add_any") and tuple(out.shape) == line.shape:
-            return self._sum(line, values[1])
-        if ramp.is_known(name):
+        if name in CUTS:
+            return [through(line, chain) for chain in cuts(eqn)]
+        if name in VIEWS and out.dtype == line.dtype:
+            return [line.view(eqn)]
+        if name in RAMPED and line.hardware.activation is not None:
             return [self.machine.activate(line, name)]
         return None
 
-    def _sum(self, line: Line, other: Any) -> list[Any] | None:
-        if isinstance(other, Line) and other.hardware is line.hardware:
-            both = (line.parts + other.parts, line.biases + other.biases)
-            return [Line(*both, line.shape, line.dtype)]
-        if (is_weight(other) or isinstance(other, Param)) and self.machine.biases(line, other):
-            return [Line(line.parts, (*line.biases, other), line.shape, line.dtype)]
-        return None
+    def _sum(self, values: list[Any], shape: tuple[int, ...]) -> list[Any] | None:
+        """Sums stay on the line before a ramp: with another read of the same hardware, or with a bias row."""
+        line, other = values if isinstance(values[0], Line) else values[::-1]
+        if not isinstance(line, Line) or line.hardware.activation is None or line.shape != shape:
+            return None
+        if isinstance(other, Line):
+            same = other.hardware is line.hardware and other.shape == shape
+            return [Line(line.parts + other.parts, shape, line.dtype)] if same else None
+        root = self._bias(line, other)
+        return None if root is None else [line.plus(root)]
 
-
-def viewed(value: Array, part: Part) -> Array:
-    """Applies the views that a window has gone through."""
-    for eqn in part.views:
-        value = jx.bind(eqn, [value])[0]
-    return value
+    def _bias(self, line: Line, value: Any) -> Root | None:
+        if not isinstance(value, Joined):
+            return self.machine.bias(line, value, line.shape)
+        axis = value.axis
+        shapes = [resized(line.shape, axis, p.shape[axis]) for p in value.parts]
+        roots = [self.machine.bias(line, p, s) for p, s in zip(value.parts, shapes, strict=True)]
+        found = tuple(r for r in roots if r is not None)
+        return JoinedRoot(found, line.shape, line.dtype, axis) if len(found) == len(roots) else None
 
 
 def _pieces(weight: Joined, operand: Array, product: Product) -> list[tuple[Weight, Array, Product]]:

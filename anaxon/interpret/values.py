@@ -1,9 +1,12 @@
-"""The kinds of value that an interpreted function computes with, besides plain arrays.
+"""The kinds of value that an interpreted function computes with, besides plain arrays and bit lines.
 
 `Param`: computed from parameters and constants alone. `Weight`: a parameter that is, or may become, a crossbar.
-`Line`: bit lines that were read and not yet converted.
+`Joined`: weights concatenated. (`lines.Line`: bit lines that were read and not yet converted.)
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -25,12 +28,15 @@ VIEWS = {
     "copy_p",
     "stop_gradient",
     "sharding_constraint",
-    "optimization_barrier",
     "slice",
     "expand_dims",
     "name",
     "pvary",
 }
+# Operations with several outputs, each of them a view.
+CUTS = {"split", "unstack"}
+# Views that move nothing.
+STILL = {"convert_element_type", "copy", "copy_p", "stop_gradient", "sharding_constraint", "name", "pvary"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,14 @@ class Param:
     paths: frozenset[str] = frozenset()
     changed_by: str | None = None
 
+    def view(self, eqn: Any) -> Param:
+        """After one of `VIEWS`."""
+        return replace(self, value=jx.bind(eqn, [self.value])[0])
+
+    def unstack(self) -> tuple[Array, Callable[[Array], Param]]:
+        """As a scanned input: each step's piece depends on the same parameters."""
+        return self.value, lambda x: replace(self, value=x)
+
 
 class Weight(Protocol):
     """A parameter in flight, in both interpreters."""
@@ -52,12 +66,16 @@ class Weight(Protocol):
     shape: tuple[int, ...]
     dtype: Any
 
-    def view(self, eqn: Any) -> "Weight":
+    def view(self, eqn: Any) -> Any:
         """The weight after one of `VIEWS`."""
         ...
 
     def digital(self, primitive: str = "a digital use") -> Param:
         """Its numbers, for a use that is not a product."""
+        ...
+
+    def unstack(self) -> tuple[Any, Callable[[Any], Any]]:
+        """As a scanned input: its arrays, first axis the scanned one, and how a step's slices make a weight again."""
         ...
 
 
@@ -75,11 +93,16 @@ class Joined:
         """The paths of the parts."""
         return "+".join(p.path for p in self.parts)
 
-    def view(self, eqn: Any) -> "Joined":
-        """Only a change of dtype; what reshapes a concatenation would interleave arrays."""
-        if eqn.primitive.name not in ("convert_element_type", "copy", "stop_gradient", "sharding_constraint"):
-            raise TypeError(f"{self.path}: concatenated weights cannot pass {eqn.primitive.name} before the product")
-        return replace(self, parts=tuple(p.view(eqn) for p in self.parts), dtype=eqn.outvars[0].aval.dtype)
+    def view(self, eqn: Any) -> Joined | Param:
+        """Part by part where the view keeps the parts apart; numbers elsewhere."""
+        name, out = eqn.primitive.name, eqn.outvars[0].aval
+        if name in STILL:
+            return replace(self, parts=tuple(p.view(eqn) for p in self.parts), dtype=out.dtype)
+        axis = _moved_axis(eqn, self.axis, self.shape)
+        if axis is None:
+            return replace(self.digital(name), changed_by=f"concatenate and {name}")
+        parts = tuple(_resized_view(p, eqn, axis, p.shape[self.axis]) for p in self.parts)
+        return Joined(parts, axis, tuple(out.shape), out.dtype)
 
     def digital(self, primitive: str = "a digital use") -> Param:
         """The concatenated numbers."""
@@ -87,142 +110,78 @@ class Joined:
         value = jnp.concatenate([p.value.astype(self.dtype) for p in parts], self.axis)
         return Param(value, frozenset().union(*(p.paths for p in parts)))
 
+    def unstack(self) -> tuple[Any, Callable[[Any], Joined]]:
+        """Stacks side by side; a stack made of single weights is refused, since a scan needs one array of cells."""
+        if self.axis == 0:
+            raise TypeError(
+                f"{self.path}: weights are stacked inside the function and then scanned over; stack them before "
+                "`program`, so that they are one parameter"
+            )
+        leaves, makes = zip(*(p.unstack() for p in self.parts), strict=True)
 
-class Root(Protocol):
-    """One pending read: what a `Line` is a view of. The output's columns lie along `axis` (None: spread)."""
+        def make(leaves: Any) -> Joined:
+            parts = tuple(m(x) for m, x in zip(makes, leaves, strict=True))
+            return Joined(parts, self.axis - 1, self.shape[1:], self.dtype)
 
-    paths: tuple[str, ...]
-    hardware: Any
-    shape: tuple[int, ...]
-    dtype: Any
-    axis: int | None
-
-    def linear(self, lo: int, hi: int) -> Array:
-        """Columns `lo:hi` through the linear ADC, of the output's shape; each column converts once."""
-        ...
-
-    def current(self, lo: int, hi: int, full_scale: Array) -> Array:
-        """Columns `lo:hi` before conversion, for inputs encoded with the range `full_scale`."""
-        ...
-
-    def input_range(self) -> Array:
-        """The range the inputs would be encoded with if the read stood alone."""
-        ...
+        return leaves, make
 
 
-@dataclass(frozen=True)
-class Part:
-    """A window of a root's columns and the views applied since."""
-
-    root: Root
-    lo: int
-    hi: int
-    views: tuple[Any, ...] = ()
+def joined(parts: list[Any], axis: int, aval: Any) -> Joined:
+    """The concatenation of weights; concatenations of concatenations along the same axis are one."""
+    flat: list[Any] = []
+    for part in parts:
+        flat += part.parts if isinstance(part, Joined) and part.axis == axis else [part]
+    return Joined(tuple(flat), axis, tuple(aval.shape), aval.dtype)
 
 
-@dataclass(frozen=True)
-class Line:
-    """A sum of reads (and biases) on the same bit lines, before conversion."""
-
-    parts: tuple[Part, ...]
-    biases: tuple[Any, ...]
-    shape: tuple[int, ...]
-    dtype: Any
-
-    @property
-    def hardware(self) -> Any:
-        """The hardware of the first read; sums only join reads of the same one."""
-        return self.parts[0].root.hardware
-
-
-def line_of(root: Root) -> Line:
-    """A whole root as a line."""
-    columns = root.shape[root.axis] if root.axis is not None else 0
-    return Line((Part(root, 0, columns),), (), root.shape, root.dtype)
-
-
-def view_line(line: Line, eqn: Any) -> Line:
-    """The line after a view; a contiguous slice of whole columns narrows the window, anything else is remembered."""
-    out = eqn.outvars[0].aval
-    parts = tuple(_narrowed(p, eqn) or replace(p, views=(*p.views, eqn)) for p in line.parts)
-    biases = tuple(b.view(eqn) if not isinstance(b, Param) else view_param(b, eqn) for b in line.biases)
-    return Line(parts, biases, tuple(out.shape), out.dtype)
-
-
-def view_param(param: Param, eqn: Any) -> Param:
-    """A parameter after a view."""
-    return replace(param, value=jx.bind(eqn, [param.value])[0])
-
-
-def _narrowed(part: Part, eqn: Any) -> Part | None:
-    axis = part.root.axis
-    if part.views or eqn.primitive.name != "slice" or axis is None:
+def _moved_axis(eqn: Any, axis: int, shape: tuple[int, ...]) -> int | None:
+    """Where a view takes an axis whole; None if it does not, or cuts it."""
+    name, out = eqn.primitive.name, tuple(eqn.outvars[0].aval.shape)
+    if name == "transpose":
+        return tuple(eqn.params["permutation"]).index(axis)
+    if name == "slice":
         return None
-    p, shape = eqn.params, eqn.invars[0].aval.shape
-    if any(s != 1 for s in p["strides"] or ()):
+    long = [a for a, n in enumerate(shape) if n > 1]
+    new = [a for a, n in enumerate(out) if n > 1]
+    if axis not in long or [shape[a] for a in long] != [out[a] for a in new]:
         return None
-    whole = all(
-        a == axis or (lo, hi) == (0, n)
-        for a, (lo, hi, n) in enumerate(zip(p["start_indices"], p["limit_indices"], shape, strict=True))
-    )
-    lo, hi = p["start_indices"][axis], p["limit_indices"][axis]
-    return replace(part, lo=part.lo + lo, hi=part.lo + hi) if whole else None
+    return new[long.index(axis)]
 
 
-def split_line(line: Line, eqn: Any) -> list[Line]:
-    """`lax.split` of a line, as slices."""
-    axis, sizes = int(eqn.params["axis"]), [int(s) for s in eqn.params["sizes"]]
-    pieces, start = [], 0
-    for size in sizes:
-        starts = [start if a == axis else 0 for a in range(len(line.shape))]
-        limits = [start + size if a == axis else n for a, n in enumerate(line.shape)]
-        sliced = jx.trace(lambda x, s=starts, e=limits: lax.slice(x, s, e), _struct(line))[0]
-        pieces.append(view_line(line, jx.opened(sliced)[0].eqns[0]))
+def _resized_view(part: Weight, eqn: Any, axis: int, size: int) -> Any:
+    """The same view of one part, whose size along the joined axis is `size`."""
+    if eqn.primitive.name == "transpose":
+        change: Callable = lambda x: lax.transpose(x, eqn.params["permutation"])  # noqa: E731
+    else:
+        out = eqn.outvars[0].aval.shape
+        shape = (*out[:axis], size, *out[axis + 1 :])
+        change = lambda x: lax.reshape(x, shape)  # noqa: E731
+    return through(part, equations(change, part))
+
+
+def equations(fn: Callable, like: Any) -> list[Any]:
+    """The equations of a chain of views of a value like this one."""
+    closed, _ = jx.trace(fn, jax.ShapeDtypeStruct(like.shape, like.dtype))
+    return list(jx.opened(closed)[0].eqns)
+
+
+def through(value: Any, eqns: list[Any]) -> Any:
+    """A weight, parameter or line after a chain of views."""
+    for eqn in eqns:
+        value = value.view(eqn)
+    return value
+
+
+def cuts(eqn: Any) -> list[list[Any]]:
+    """`split` and `unstack` as views, one chain for each output."""
+    aval, axis = eqn.invars[0].aval, int(eqn.params["axis"])
+    sizes = [int(s) for s in eqn.params["sizes"]] if eqn.primitive.name == "split" else [1] * aval.shape[axis]
+    chains, start = [], 0
+    for size, out in zip(sizes, eqn.outvars, strict=True):
+
+        def piece(x: Array, start: int = start, size: int = size, shape: tuple[int, ...] = out.aval.shape) -> Array:
+            return lax.reshape(lax.slice_in_dim(x, start, start + size, axis=axis), shape)
+
+        chains.append(equations(piece, aval))
         start += size
-    return pieces
-
-
-def _struct(line: Line) -> Any:
-    return jax.ShapeDtypeStruct(line.shape, line.dtype)
-
-
-@dataclass(frozen=True)
-class JoinedRoot:
-    """Reads of crossbars that stand side by side: one output whose columns belong to several roots."""
-
-    members: tuple[Root, ...]
-    shape: tuple[int, ...]
-    dtype: Any
-    axis: int
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """All paths."""
-        return tuple(p for m in self.members for p in m.paths)
-
-    @property
-    def hardware(self) -> Any:
-        """That of the first member."""
-        return self.members[0].hardware
-
-    def linear(self, lo: int, hi: int) -> Array:
-        """Members' columns, concatenated."""
-        return self._gather(lo, hi, lambda m, a, b: m.linear(a, b))
-
-    def current(self, lo: int, hi: int, full_scale: Array) -> Array:
-        """Members' columns, concatenated."""
-        return self._gather(lo, hi, lambda m, a, b: m.current(a, b, full_scale))
-
-    def input_range(self) -> Array:
-        """All members see the same inputs."""
-        return self.members[0].input_range()
-
-    def _gather(self, lo: int, hi: int, read: Any) -> Array:
-        pieces, start = [], 0
-        for member in self.members:
-            columns = member.shape[self.axis]
-            a, b = max(lo - start, 0), min(hi - start, columns)
-            if a < b:
-                pieces.append(read(member, a, b))
-            start += columns
-        return jnp.concatenate(pieces, self.axis) if len(pieces) > 1 else pieces[0]
+    return chains

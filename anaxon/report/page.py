@@ -5,7 +5,7 @@ import json
 from html import escape
 from typing import Any
 
-from anaxon.interpret.text import quantity
+from anaxon.interpret import text
 from anaxon.report.style import CSS
 
 CAPTIONS = {
@@ -152,9 +152,9 @@ def _accuracies(record: dict[str, Any]) -> str:
         + ".</p><p>An interval over chips and clips says where the mean would lie with other chips <i>and</i> other "
         "clips (two-way crossed random effects, clips stratified by class; Wilson's interval at the effective sample "
         "size). Over clips alone: other clips, this one network. All are for <b>one</b> trained network: other "
-        "training seeds would add to them, and clips of one voice are taken as independent. A right or wrong answer varies by "
-        f"{v['chip']:.3f} from chip to chip, {v['clip']:.3f} from clip to clip and {v['rest']:.3f} otherwise (standard "
-        "deviations; the last is chip-clip interaction and read noise).</p>"
+        "training seeds would add to them, and clips of one voice are taken as independent. A right or wrong answer "
+        f"varies by {v['chip']:.3f} from chip to chip, {v['clip']:.3f} from clip to clip and {v['rest']:.3f} otherwise "
+        "(standard deviations; the last is chip-clip interaction and read noise).</p>"
     )
 
 
@@ -250,6 +250,11 @@ def table(head: list[str], rows: list[list[str]], numbers: tuple[int, ...] = ())
 
     top = f"<thead>{row(head, 'th')}</thead>" if any(head) else ""
     return f"<table>{top}<tbody>{''.join(row(r, 'td') for r in rows)}</tbody></table>"
+
+
+def quantity(value: float, unit: str) -> str:
+    """`1.23 µJ`."""
+    return text.quantity(value, unit).replace(" u", " µ")
 
 
 def percent(share: float, digits: int = 1) -> str:

@@ -62,12 +62,12 @@ h1 { font-size:1.75rem; line-height:1.25; margin:0 0 .3rem; }
 h2 { font-size:1.2rem; margin:2.4rem 0 .7rem; }
 p.lead { color:var(--muted); margin:.2rem 0 1.4rem; max-width:75ch; }
 p { max-width:80ch; }
-.tiles { display:grid; grid-template-columns:repeat(auto-fit,minmax(215px,1fr)); gap:.9rem; }
+.tiles { display:grid; grid-template-columns:repeat(4,1fr); gap:.9rem; }
 .tile, .card { background:var(--paper); border:1px solid var(--line); border-radius:10px; padding:1rem 1.1rem; }
 .tile .name { color:var(--muted); font-size:.84rem; }
 .tile .value { font-size:1.75rem; font-weight:650; letter-spacing:-.01em; font-variant-numeric:tabular-nums; }
 .tile .note { color:var(--muted); font-size:.82rem; line-height:1.4; }
-.figures { display:grid; grid-template-columns:repeat(auto-fit,minmax(430px,1fr)); gap:.9rem; }
+.figures { display:grid; grid-template-columns:1fr 1fr; gap:.9rem; }
 figure { margin:0; } figure img { width:100%; height:auto; display:block; }
 figcaption { color:var(--muted); font-size:.84rem; line-height:1.45; margin-top:.5rem; }
 .wide { grid-column:1/-1; }
@@ -82,5 +82,5 @@ pre { background:var(--paper); border:1px solid var(--line); border-radius:8px; 
 .warn p { margin:.2rem 0; }
 details { margin-top:.8rem; } summary { cursor:pointer; color:var(--blue); }
 @media print { body { background:#fff; } .tile, .card { break-inside:avoid; } }
-@media (max-width:520px) { .figures { grid-template-columns:1fr; } }
+@media (max-width:860px) { .tiles { grid-template-columns:1fr 1fr; } .figures { grid-template-columns:1fr; } }
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from anaxon.data import cache
 
@@ -43,6 +44,13 @@ class RunFolder:
         yield
         self.seconds[name] = round(time.perf_counter() - start, 2)
         self.log(f"{name}: {self.seconds[name]} s")
+
+    @contextlib.contextmanager
+    def busy(self, name: str, progress: bool) -> Iterator[None]:
+        """A phase that cannot count its steps: a spinner instead of a bar."""
+        console = Console(stderr=True, quiet=not progress)
+        with self.phase(name), console.status(name):
+            yield
 
     def chunks(self, name: str) -> Path:
         """Where `ensemble` keeps the finished chunks of one of its calls."""
@@ -86,7 +94,7 @@ class RunFolder:
 
 
 def open_new(path: Path, config: dict[str, Any]) -> RunFolder:
-    """A folder for a fresh run.
+    """A folder for a fresh run, or that of the very same run where it is finished.
 
     Raises:
       ValueError: when there is a run or something else already; the sentence says how to go on.
@@ -95,10 +103,9 @@ def open_new(path: Path, config: dict[str, Any]) -> RunFolder:
     if path.exists() and not path.is_dir():
         raise ValueError(f"--out {path}: expected a folder; there is a file")
     if (path / RESULTS).exists():
-        raise ValueError(
-            f"{path} already holds a finished run (see {path / REPORT}); to run again, delete the folder or choose "
-            "another with --out"
-        )
+        if _changed(path, config) is None:
+            return RunFolder(path)
+        raise ValueError(f"--out {path}: holds a finished run of another configuration; choose another folder")
     if (path / CONFIG).exists():
         raise ValueError(f"{path} holds an unfinished run; continue it with --resume, or choose another with --out")
     if path.exists() and any(path.iterdir()):
@@ -114,18 +121,21 @@ def open_again(path: Path, config: dict[str, Any]) -> RunFolder:
     """
     if not (path / CONFIG).exists():
         return open_new(path, config)
-    try:
-        before = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path / CONFIG}: not readable as JSON ({error}); start anew with --out") from None
-    changed = difference(before, json.loads(json.dumps(config)))
-    if changed:
+    if changed := _changed(path, config):
         key, old, new = changed
         raise ValueError(
             f"--resume: {path} was started with {key} = {old}, the configuration now says {new}; set it back, or start "
             "a new run with --out"
         )
     return RunFolder(path)
+
+
+def _changed(path: Path, config: dict[str, Any]) -> tuple[str, str, str] | None:
+    try:
+        before = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path / CONFIG}: not readable as JSON ({error}); start anew with --out") from None
+    return difference(before, _plain(config))
 
 
 def _made(path: Path, config: dict[str, Any]) -> RunFolder:

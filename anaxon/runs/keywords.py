@@ -100,12 +100,12 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
     with folder.phase("corpus"):
         inputs = _inputs(settings, progress)
     with folder.phase("training"):
-        net = _network(settings, folder, inputs.corpus)
-    with folder.phase("calibration"):
+        net = _network(settings, folder, inputs.corpus, progress)
+    with folder.busy("calibration", progress):
         some = inputs.corpus.train.features[: settings.ensemble.calibration]
         plan = chips.placed(net, settings.hardware, some)
         plan = chips.calibrated(settings.seed, plan, net, some)
-    with folder.phase("digital"):
+    with folder.busy("digital", progress):
         digital = network.logits(net, inputs.everything).argmax(-1)
         quantised = chips.quantised_classes(settings.seed, plan, net, some, inputs.everything)
     with folder.phase("chips on the panel"):
@@ -116,7 +116,7 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
             settings.seed, settings.ensemble, plan, net, inputs.everything, folder.chunks("everything"), progress
         )
     measured = results.Measured(inputs, digital, quantised, panel, full)
-    return _written(settings, folder, net, plan, measured)
+    return _written(settings, folder, net, plan, measured, progress)
 
 
 def _inputs(settings: Settings, progress: bool) -> results.Inputs:
@@ -127,21 +127,21 @@ def _inputs(settings: Settings, progress: bool) -> results.Inputs:
     return results.Inputs(corpus, panel, checks, features)
 
 
-def _network(settings: Settings, folder: RunFolder, corpus: keywords.Corpus) -> Network:
+def _network(settings: Settings, folder: RunFolder, corpus: keywords.Corpus, progress: bool) -> Network:
     """The run's own copy if it has one: a continued run must go on with the very same network."""
     path = folder.path / network.FILE
     try:
         return network.load(path, settings.model, settings.data)
     except FileNotFoundError:
-        net = network.trained(settings.model, settings.data, settings.training, corpus)
+        net = network.trained(settings.model, settings.data, settings.training, corpus, progress)
         network.save(path, net)
         return net
 
 
 def _written(
-    settings: Settings, folder: RunFolder, net: Network, plan: Plan, measured: results.Measured
+    settings: Settings, folder: RunFolder, net: Network, plan: Plan, measured: results.Measured, progress: bool
 ) -> dict[str, Any]:
-    with folder.phase("report"):
+    with folder.busy("report", progress):
         from anaxon import report
 
         rows = results.rows(measured)

@@ -55,7 +55,13 @@ def shapes(model: Model, data: keywords.KeywordData) -> tuple[Callable, PyTree, 
     return fn, params, clip
 
 
-def trained(model: Model, data: keywords.KeywordData, training: train.Training, corpus: keywords.Corpus) -> Network:
+def trained(
+    model: Model,
+    data: keywords.KeywordData,
+    training: train.Training,
+    corpus: keywords.Corpus,
+    progress: bool = True,
+) -> Network:
     """Trains, or continues, or reads the finished checkpoint of these settings and this corpus from the cache.
 
     Raises:
@@ -63,7 +69,8 @@ def trained(model: Model, data: keywords.KeywordData, training: train.Training, 
     """
     start = untrained(model, data, training.seed)
     fn, _ = functional(start)
-    params, history = train.fit(start, corpus.train, corpus.validation, training, checkpoints(model, training, corpus))
+    where = checkpoints(model, training, corpus)
+    params, history = train.fit(start, corpus.train, corpus.validation, training, where, progress)
     return Network(fn, params, history)
 
 
