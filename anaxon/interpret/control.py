@@ -80,6 +80,12 @@ def _arrays(walk: Walk, values: list[Any]) -> list[Array]:
     return [walk.digital(v) for v in values]
 
 
+def _as(value: Any, dtype: Any) -> Array:
+    """Of the traced type: a literal is a Python number, a line's sum may have been wider."""
+    value = jnp.asarray(value)
+    return value if value.dtype == dtype else value.astype(dtype)
+
+
 def _settled(walk: Walk, values: list[Any]) -> list[Any]:
     """Lines converted; weights and parameters as they are."""
     return [walk.digital(v) if isinstance(v, Line) else v for v in values]
@@ -101,7 +107,7 @@ def scan(walk: Walk, eqn: Any, values: list[Any]) -> list[Any]:
         inputs = [x if make is None else make(x) for x, (_, make) in zip(leaves, packed, strict=True)]
         with scope.inside((index, p["length"]), uses=uses) as stats:
             outs = _arrays(walk, walk.run(p["jaxpr"], [*consts, *carry, *inputs]))
-        new = [o.astype(t) for o, t in zip(outs[: split.carry], dtypes, strict=True)]
+        new = [_as(o, t) for o, t in zip(outs[: split.carry], dtypes, strict=True)]
         return new, (outs[split.carry :], stats)
 
     steps = (jnp.arange(p["length"]), [leaves for leaves, _ in packed])
@@ -126,7 +132,7 @@ def while_loop(walk: Walk, eqn: Any, values: list[Any]) -> list[Any]:
     def step(index: Array, carry: list[Array]) -> tuple[list[Array], Stats]:
         with scope.inside((index, None), uses=uses) as stats:
             outs = _arrays(walk, walk.run(p["body_jaxpr"], [*body_consts, *carry]))
-        return [o.astype(c.dtype) for o, c in zip(outs, carry, strict=True)], stats
+        return [_as(o, c.dtype) for o, c in zip(outs, carry, strict=True)], stats
 
     def body(state: tuple) -> tuple:
         index, carry, stats = state
@@ -153,7 +159,7 @@ def cond(walk: Walk, eqn: Any, values: list[Any]) -> list[Any]:
         def run() -> tuple[list[Array], Stats]:
             with scope.inside(uses=uses) as stats:
                 outs = _arrays(walk, walk.run(jaxpr, operands))
-            return [o.astype(t) for o, t in zip(outs, dtypes, strict=True)], stats
+            return [_as(o, t) for o, t in zip(outs, dtypes, strict=True)], stats
 
         return run, jax.eval_shape(run)[1]
 

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from anaxon.crossbar import array as xbar
-from anaxon.interpret.analog import Reading, observed
+from anaxon.interpret.analog import observed
 from anaxon.interpret.plan import Chip, Crossbar
 from anaxon.interpret.program import is_crossbar
+from anaxon.interpret.reads import Reading
 from anaxon.prng import fold_name
 from anaxon.types import Array, PyTree, replace
 

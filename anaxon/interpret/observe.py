@@ -5,9 +5,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from anaxon.interpret.analog import Reading, observed
+from anaxon.interpret.analog import observed
 from anaxon.interpret.control import Stats
 from anaxon.interpret.plan import Chip
+from anaxon.interpret.reads import Reading
 from anaxon.numerics import contract
 from anaxon.types import Array, PyTree, pytree
 

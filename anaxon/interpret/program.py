@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from anaxon.crossbar.mapping import Array as ArraySpec
 from anaxon.crossbar.mapping import cell_targets, clipped, weight_scale
 from anaxon.interpret import paths
 from anaxon.interpret.plan import Chip, Crossbar, Plan, Site
 from anaxon.prng import check_key, fold_name
-from anaxon.types import Array, PyTree, is_concrete
+from anaxon.types import Array, PyTree, is_concrete, replace
 
 
 def program(key: Array, plan: Plan, params: PyTree) -> Chip:
@@ -61,15 +62,29 @@ def _check(site: Site, where: dict[str, Any]) -> None:
 def _scales(plan: Plan, where: dict[str, Any]) -> dict[str, Array]:
     """One scale per site, or one for all sites that share an array."""
     scales = {
-        s.path: weight_scale(plan.of(s).array, _float(where[s.path]), s.shared_axes)
+        s.path: weight_scale(_array(plan, s), _float(where[s.path]), s.shared_axes)
         for s in plan.sites
         if not plan.of(s).is_ideal
     }
     for group in {s.group for s in plan.sites if s.group is not None}:
         members = [s.path for s in plan.sites if s.group == group and s.path in scales]
-        common = jnp.max(jnp.stack([jnp.max(scales[m]) for m in members]))
-        scales.update({m: jnp.broadcast_to(common, scales[m].shape) for m in members})
+        scales.update(_common({m: scales[m] for m in members}))
     return scales
+
+
+def _common(scales: dict[str, Array]) -> dict[str, Array]:
+    """The largest scale, for each stack index (or column) where all members have as many, for all of them elsewhere."""
+    if len({s.size for s in scales.values()}) == 1:
+        largest = jnp.max(jnp.stack([s.reshape(-1) for s in scales.values()]), axis=0)
+        return {path: largest.reshape(s.shape) for path, s in scales.items()}
+    largest = jnp.max(jnp.stack([jnp.max(s) for s in scales.values()]))
+    return {path: jnp.broadcast_to(largest, s.shape) for path, s in scales.items()}
+
+
+def _array(plan: Plan, site: Site) -> ArraySpec:
+    """The site's mapping; a bias row is never clipped, since a layer's few biases have no outliers to speak of."""
+    array = plan.of(site).array
+    return replace(array, clip_sigma=None) if site.bias else array
 
 
 def _float(weight: Array) -> Array:
@@ -78,8 +93,8 @@ def _float(weight: Array) -> Array:
 
 def _crossbar(key: Array, plan: Plan, site: Site, weight: Array, scale: Array) -> Crossbar:
     hardware = plan.of(site)
-    limited = clipped(hardware.array, _float(weight), site.shared_axes)
-    targets = cell_targets(hardware.array, limited, scale)
+    array = _array(plan, site)
+    targets = cell_targets(array, clipped(array, _float(weight), site.shared_axes), scale)
     return Crossbar(
         cells=hardware.device.program(fold_name(key, site.path), targets),
         scale=scale if scale.size > 1 else scale.reshape(()),

@@ -14,7 +14,7 @@ from anaxon.interpret import control
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.lines import JoinedRoot, Line, Root, line_of
 from anaxon.interpret.product import PRODUCTS, Product, product_of, resized, restrict
-from anaxon.interpret.values import CUTS, VIEWS, Joined, Param, Weight, cuts, joined, through
+from anaxon.interpret.values import CUTS, VIEWS, Joined, JoinedParam, Param, Weight, cuts, joined, through
 from anaxon.types import Array
 
 WEIGHTS: tuple[type, ...] = ()  # the concrete weight classes; each interpreter registers its own
@@ -140,6 +140,11 @@ class Walk:
             return outs
         paths = frozenset().union(*(p.paths for p in params))
         changed = next((p.changed_by for p in params if p.changed_by), None)
+        if name == "concatenate" and changed is None and all(len(p.paths) == 1 for p in params):
+            members = joined(params, eqn.params["dimension"], eqn.outvars[0].aval)
+            return [JoinedParam(outs[0], paths, name, members)]
+        if name in VIEWS and isinstance(params[0], JoinedParam):
+            return [params[0].view(eqn)]
         if changed is None and name not in VIEWS | CUTS and paths:
             changed = name
         return [Param(o, paths, changed) for o in outs]
@@ -219,6 +224,7 @@ class Walk:
         return None if root is None else [line.plus(root)]
 
     def _bias(self, line: Line, value: Any) -> Root | None:
+        value = value.members if isinstance(value, JoinedParam) else value
         if not isinstance(value, Joined):
             return self.machine.bias(line, value, line.shape)
         axis = value.axis

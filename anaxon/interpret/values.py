@@ -50,9 +50,29 @@ class Param:
     paths: frozenset[str] = frozenset()
     changed_by: str | None = None
 
+    @property
+    def path(self) -> str:
+        """Of one parameter."""
+        return "+".join(sorted(self.paths))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As it stands now."""
+        return tuple(jnp.shape(self.value))
+
+    @property
+    def dtype(self) -> Any:
+        """As it stands now."""
+        return jnp.result_type(self.value)
+
     def view(self, eqn: Any) -> Param:
         """After one of `VIEWS`."""
         return replace(self, value=jx.bind(eqn, [self.value])[0])
+
+    def digital(self, primitive: str = "a digital use") -> Param:
+        """It is."""
+        del primitive
+        return self
 
     def unstack(self) -> tuple[Array, Callable[[Array], Param]]:
         """As a scanned input: each step's piece depends on the same parameters."""
@@ -124,6 +144,24 @@ class Joined:
             return Joined(parts, self.axis - 1, self.shape[1:], self.dtype)
 
         return leaves, make
+
+
+@dataclass(frozen=True)
+class JoinedParam(Param):
+    """Parameters concatenated: numbers that may yet become bias rows, each parameter its own."""
+
+    members: Joined = None  # type: ignore[assignment]
+
+    def view(self, eqn: Any) -> Param:
+        """Part by part where the view keeps the parts apart."""
+        value, members = jx.bind(eqn, [self.value])[0], self.members.view(eqn)
+        if isinstance(members, Joined):
+            return replace(self, value=value, members=members)
+        return Param(value, self.paths, members.changed_by)
+
+    def unstack(self) -> tuple[Array, Callable[[Array], Param]]:
+        """As numbers."""
+        return self.value, lambda x: Param(x, self.paths, self.changed_by)
 
 
 def joined(parts: list[Any], axis: int, aval: Any) -> Joined:

@@ -1,0 +1,214 @@
+"""Pending reads of crossbars, and what observers see of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from anaxon.converter.dac import encode_exact
+from anaxon.crossbar import array as xbar
+from anaxon.hardware import Hardware
+from anaxon.interpret.placed import Placed
+from anaxon.interpret.plan import LINEAR
+from anaxon.interpret.product import Product
+from anaxon.numerics import safe_scale
+from anaxon.types import Array, PyTree
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One conversion as observers see it.
+
+    Attributes:
+      weight: the crossbar.
+      product: how it was multiplied.
+      kind: of the converter, "linear" or the activation of a ramp.
+      operand: `[G, M, N]`, digital.
+      input_range: what the operand was encoded with.
+      code: `[G, M, N]` in [-1, 1].
+      columns: `[S, G, T, K * M, C']` before conversion, column units; only the columns that were converted.
+      full_scale: the ADC's range; infinite for a ramp.
+      output: `[G, M, C]` of all columns, in the operand's and weight's units; converted if linear.
+    """
+
+    weight: Placed
+    product: Product
+    kind: str
+    operand: Array
+    input_range: Array
+    code: Array
+    columns: Array
+    full_scale: Array
+    output: Array
+
+
+Observer = Callable[[Reading], dict[tuple[str, str], Array]]  # -> {(how to combine, name): value}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The columns of a read on their way to one kind of converter; see `Reading`."""
+
+    input_range: Array
+    code: Array
+    columns: Array
+    full_scale: Array
+    output: Array
+
+
+@dataclass(frozen=True)
+class Read:
+    """A pending read of one crossbar; everything is computed at most once.
+
+    `watch` is told when the read is first converted by a kind of converter; `windows` are the columns converted so far.
+    """
+
+    weight: Placed
+    raw: Array
+    product: Product
+    dtype: Any
+    key: Array
+    watch: Callable[[Read, str], None]
+    memo: dict[Any, Any] = field(default_factory=dict)
+    windows: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
+
+    @property
+    def hardware(self) -> Hardware:
+        """The crossbar's."""
+        return self.weight.hardware
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The crossbar's."""
+        return (self.weight.path,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The product's output."""
+        return self.product.out_shape
+
+    @property
+    def axis(self) -> int | None:
+        """The output axis that holds the columns."""
+        return self.product.column_axis
+
+    def members(self, lo: int, hi: int) -> Iterator[tuple[Read, int, int]]:
+        """Itself."""
+        yield self, lo, hi
+
+    @cached_property
+    def operand(self) -> Array:
+        """`[G, M, N]` float32."""
+        return self.product.operand(jnp.asarray(self.raw).astype(jnp.float32))
+
+    @cached_property
+    def cells(self) -> PyTree:
+        """`[P, S, G, N, C]`."""
+        return jax.tree.map(self.product.weight, self.weight.cells)
+
+    def input_range(self) -> Array:
+        """Calibrated, or the absmax of the operand."""
+        if self.weight.ranges.input is not None:
+            return jnp.asarray(self.weight.ranges.input, jnp.float32)
+        return safe_scale(jnp.max(jnp.abs(self.operand), initial=0.0))
+
+    def linear(self, lo: int, hi: int) -> Array:
+        """Columns through the linear ADC; the first consumer converts them all."""
+        self._mark(LINEAR, lo, hi)
+        if LINEAR not in self.memo:
+            conversion = self._converted()
+            self.memo[LINEAR] = conversion, self.product.assemble(conversion.output)
+        return self._window(self.memo[LINEAR][1], lo, hi)
+
+    def current(self, lo: int, hi: int, full_scale: Array, kind: str) -> Array:
+        """Columns on the line of a ramp: one slice, one tile."""
+        self._mark(kind, lo, hi)
+        if "current" not in self.memo:
+            code = self._code(full_scale)
+            z = self._columns(code)
+            y = z[0, :, 0] * self._unit(full_scale)
+            conversion = Conversion(full_scale, code, z, jnp.float32(jnp.inf), y)
+            self.memo["current"] = conversion, self.product.assemble(y)
+        return self._window(self.memo["current"][1], lo, hi)
+
+    def reading(self, kind: str) -> Reading:
+        """What observers see of the conversions of one kind made so far."""
+        conversion: Conversion = self.memo[LINEAR if kind == LINEAR else "current"][0]
+        columns = self.product.sizes[3]
+        taken = sorted({c for lo, hi in self.windows[kind] for c in range(lo, hi)}) if self.axis is not None else []
+        z = conversion.columns
+        return Reading(
+            weight=self.weight,
+            product=self.product,
+            kind=kind,
+            operand=self.operand,
+            input_range=conversion.input_range,
+            code=conversion.code,
+            columns=z if len(taken) in (0, columns) else z[..., jnp.asarray(taken)],
+            full_scale=conversion.full_scale,
+            output=conversion.output,
+        )
+
+    def _mark(self, kind: str, lo: int, hi: int) -> None:
+        if kind not in self.windows:
+            self.windows[kind] = set()
+            self.watch(self, kind)
+        self.windows[kind].add((lo, hi))
+
+    def _code(self, full_scale: Array) -> Array:
+        """The operand in [-1, 1], as the DAC drives it."""
+        encode = self.hardware.dac.encode if self.hardware.dac else encode_exact
+        return encode(self.operand, full_scale)
+
+    def _columns(self, code: Array) -> Array:
+        """Analog column values `[S, G, T, M, C]`, with the noise of this one read."""
+        hw = self.hardware
+        return xbar.column_sums(hw.cells, hw.array, hw.dac or xbar.EXACT_DAC, code, self.cells, self.key)
+
+    def _unit(self, full_scale: Array) -> Array:
+        """What one weight level at full input is worth, `[G, 1, C]` or a scalar."""
+        scale = self.weight.scale
+        if scale.ndim:
+            scale = self.product.weight(scale)[..., :1, :]
+        gain = xbar.predistorted_gain(self.hardware.cells, self.hardware.dac or xbar.EXACT_DAC)
+        return scale * full_scale / gain
+
+    def _converted(self) -> Conversion:
+        hw, full_scale = self.hardware, self.input_range()
+        code = self._code(full_scale)
+        planes, weights = xbar.cycles(hw.dac, code)
+        z = self._columns(planes)
+        limit = self._column_range(z)
+        digital = xbar.digitise(hw.adc, z, limit, self.weight.chip_key, self.key)
+        y = xbar.recombine(hw.array, digital, weights) * self._unit(full_scale)
+        return Conversion(full_scale, code, z, limit, y)
+
+    def _column_range(self, z: Array) -> Array:
+        fixed = self.weight.ranges.column
+        fixed = self.hardware.adc.full_scale if fixed is None and self.hardware.adc else fixed
+        if fixed is not None:
+            return jnp.asarray(fixed, jnp.float32)
+        return safe_scale(jnp.max(jnp.abs(z), initial=0.0))
+
+    def _window(self, y: Array, lo: int, hi: int) -> Array:
+        whole = self.axis is None or (lo, hi) == (0, self.shape[self.axis])
+        return y if whole else jax.lax.slice_in_dim(y, lo, hi, axis=self.axis)
+
+
+@dataclass(frozen=True)
+class BiasRead(Read):
+    """A bias row: driven by the constant 1, which must fit the range it shares; digital where its line converts."""
+
+    def input_range(self) -> Array:
+        """Of the constant."""
+        return jnp.float32(1.0)
+
+    def linear(self, lo: int, hi: int) -> Array:
+        """The bias itself, added digitally."""
+        value = jnp.broadcast_to(self.weight.digital("the sum after conversion").value, self.shape)
+        return self._window(value, lo, hi)
