@@ -23,7 +23,10 @@ _INPUT_ERRNOS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
-    args = parser().parse_args(argv)
+    top = parser()
+    args, args.rest = top.parse_known_args(argv)
+    if args.rest and args.command is not _bench:
+        top.error(f"unrecognized arguments: {' '.join(args.rest)}")
     try:
         return args.command(args)
     except KeyboardInterrupt:
@@ -85,9 +88,7 @@ def parser() -> argparse.ArgumentParser:
     explain.set_defaults(command=_explain)
     presets = commands.add_parser("presets", help="list the hardware that comes with anaxon")
     presets.set_defaults(command=_presets)
-    bench = commands.add_parser("bench", help="run a benchmark of a source checkout")
-    bench.add_argument("name", nargs="?", help="one of experiments/benchmarks; without it, the only or the main one")
-    bench.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="arguments of the benchmark")
+    bench = commands.add_parser("bench", help="run the benchmarks of a source checkout", add_help=False)
     bench.set_defaults(command=_bench)
     return top
 
@@ -186,28 +187,22 @@ def _presets(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    script = benchmark(args.name)
+    script = benchmarks()
     sys.argv = [str(script), *args.rest]
     runpy.run_path(str(script), run_name="__main__")
     return 0
 
 
-def benchmark(name: str | None) -> Path:
-    """The script of a benchmark.
+def benchmarks(checkout: Path = Path(__file__).parent.parent) -> Path:  # noqa: B008  a constant
+    """The script that runs the benchmarks.
 
     Raises:
-      ValueError: where there are none (an installed wheel has none), or none of this name.
+      ValueError: where there is none: an installed wheel does not hold it.
     """
-    folder = Path(__file__).parent.parent / "experiments" / "benchmarks"
-    scripts = {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
-    if not scripts:
-        raise ValueError(
-            "bench: the benchmarks are part of the source checkout (experiments/benchmarks), not of the wheel"
-        )
-    wanted = name or (next(iter(scripts)) if len(scripts) == 1 else "core")
-    if wanted not in scripts:
-        raise ValueError(f"bench: expected one of {', '.join(scripts)}; got {name!r}")
-    return scripts[wanted]
+    script = checkout / "experiments" / "benchmarks" / "run.py"
+    if not script.exists():
+        raise ValueError(f"bench: the benchmarks are part of a source checkout; there is no {script}")
+    return script
 
 
 if __name__ == "__main__":

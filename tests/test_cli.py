@@ -52,11 +52,31 @@ def test_presets_are_listed(capsys):
         (("run", KEYWORDS, "--set", "hardware.array.weight_bits=40"), "weight_bits"),
         (("run", KEYWORDS, "--set", "job=images"), "job: expected one of keywords; got 'images'"),
         (("explain", KEYWORDS, "--set", "model.hidden=0"), "model.hidden"),
-        (("bench", "no-such-benchmark"), "bench: "),
     ],
 )
 def test_wrong_input_is_one_sentence(capsys, argv, words):
     assert words in refused(capsys, *argv)
+
+
+def test_bench_passes_its_arguments_on(tmp_path, monkeypatch, capsys):
+    script = tmp_path / "run.py"
+    script.write_text("import sys; print(sys.argv[1:]); sys.exit(3)")
+    monkeypatch.setattr(cli, "benchmarks", lambda: script)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["bench", "--quick", "--only", "vcm"])
+    assert caught.value.code == 3 and "['--quick', '--only', 'vcm']" in capsys.readouterr().out
+
+
+def test_bench_without_a_checkout(tmp_path):
+    with pytest.raises(ValueError, match="part of a source checkout"):
+        cli.benchmarks(tmp_path)
+    assert cli.benchmarks().exists()
+
+
+def test_unknown_arguments_are_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["presets", "--quick"])
+    assert caught.value.code == 2 and "unrecognized arguments: --quick" in capsys.readouterr().err
 
 
 def test_toml_errors_have_a_line(tmp_path, capsys):

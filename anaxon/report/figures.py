@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from anaxon.interpret.text import quantity
-from anaxon.report.style import BAND, CHIPS, DIGITAL, GRID, MUTED, PARTS, PERFECT, figure, png
+from anaxon.report.style import BAND, CHIPS, DIGITAL, GRID, MUTED, PARTS, PERFECT, figure, outlined, png
 
 Rows = dict[str, np.ndarray]
 
@@ -41,7 +41,7 @@ def accuracy(record: dict[str, Any], rows: Rows) -> bytes:
         for name, label, colour, style in lines:
             mean = 100 * metrics[name]["mean"]
             axes.axvline(mean, color=colour, ls=style, lw=1.6, label=f"{label}: {mean:.1f} %")
-        axes.axvline(100 * quantised_on_panel(rows), color=PERFECT, ls="--", lw=1.6,
+        axes.axvline(100 * quantised_on_panel(rows), color=PERFECT, ls="--", lw=1.6, path_effects=outlined(),
                      label=f"perfect cells: {100 * quantised_on_panel(rows):.1f} %")  # fmt: skip
         axes.set(xlabel="accuracy on the panel [%]", ylabel="chips", title=f"{len(values):,} chips")
         axes.grid(axis="y")

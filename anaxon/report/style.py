@@ -45,6 +45,13 @@ def figure(width: float, height: float, **kwargs: Any) -> Iterator[tuple[Any, An
         yield drawing, drawing.subplots(**kwargs)
 
 
+def outlined() -> list[Any]:
+    """Path effects that keep a line visible across bars."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    return [Stroke(linewidth=3.6, foreground="white"), Normal()]
+
+
 def png(drawing: Any) -> bytes:
     """The figure as a PNG file."""
     buffer = io.BytesIO()
