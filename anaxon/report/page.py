@@ -179,10 +179,11 @@ def _mean_and_std(m: dict[str, Any] | None) -> str:
 
 
 def _cost(cost: dict[str, Any]) -> str:
+    total: dict[str, Any] = {**cost, "path": "total"}
     rows = [
         [f"<code>{escape(s['path'])}</code>", f"{_conversions(s):,}", f"{s['counts']['cell_reads']:,}",
          quantity(s["energy"], "J"), quantity(s["latency"], "s"), f"{s['area'] * 1e6:.3g} mm²"]
-        for s in (*cost["sites"], {"path": "total", **cost})
+        for s in (*cost["sites"], total)
     ]  # fmt: skip
     parts = ", ".join(f"{name} {quantity(value, 'J')}" for name, value in cost["energy_by_part"].items() if value)
     sources = table(["entry", "source"], [[f"<code>{escape(n)}</code>", escape(s)] for n, s in

@@ -65,7 +65,7 @@ def read(table: Mapping[str, Any]) -> Settings:
         raise ValueError(f"seed: expected a whole number from 0 to 2**32 - 1; got {seed!r}")
     if "hardware" not in table:
         raise ValueError('hardware: missing; expected a table such as [hardware] with preset = "vcm-4bit"')
-    sections = {name: from_table(kind, table.get(name, {}), name) for name, kind in SECTIONS.items()}
+    sections: dict[str, Any] = {name: from_table(kind, table.get(name, {}), name) for name, kind in SECTIONS.items()}
     return Settings(
         seed=seed,
         hardware=hardware_from(table["hardware"]),

@@ -144,7 +144,7 @@ def layers(plan: Plan, arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     found = []
     for site in plan.sites:
         hardware = plan.of(site)
-        entry = {"path": site.path, "shape": list(site.shape), "rows": site.rows, "cols": site.cols}
+        entry: dict[str, Any] = {"path": site.path, "shape": list(site.shape), "rows": site.rows, "cols": site.cols}
         entry |= {} if hardware.is_ideal else {"arrays": site.arrays(hardware), "cells": site.cells(hardware)}
         for name in ("error", "saturation"):
             values = arrays.get(f"{name}/{site.path}")
