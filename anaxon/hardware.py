@@ -50,6 +50,9 @@ class Hardware:
                 f"Hardware.bias: {self.bias!r} contradicts activation={self.activation!r}; a ramp needs bias rows on "
                 "the line, a linear ADC adds biases digitally"
             )
+        encoding = getattr(self.dac, "encoding", None)
+        if self.activation is not None and encoding == "bit-serial":
+            raise ValueError("DAC.encoding: a ramp converts one current per output; got 'bit-serial', one per bit")
         self._check_cells()
 
     def _check_cells(self) -> None:

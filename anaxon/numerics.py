@@ -63,7 +63,7 @@ def quantise(x: Array, step: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> Array:
     `hi` and 0 from there, and a mask on the rounded value would let half a step too much through at either end.
     """
     v = x / jnp.asarray(step)
-    return step * _code(v, jnp.asarray(lo, v.dtype), jnp.asarray(hi, v.dtype))
+    return jnp.asarray(step) * _code(v, jnp.asarray(lo, v.dtype), jnp.asarray(hi, v.dtype))
 
 
 def safe_scale(absmax: Array) -> Array:

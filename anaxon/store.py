@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def save(path: str | Path, item: Plan | Chip, *, dtype: Any = None) -> None:
         head["chip"] = _encode_chip(item, arrays, dtype)
     (part / "anaxon.json").write_text(json.dumps(head, indent=1))
     if arrays:
-        ocp.save(str(part / "arrays"), arrays)
+        ocp.save(str(part / "arrays"), cast(Any, arrays))
     shutil.rmtree(path, ignore_errors=True)
     os.replace(part, path)
 

@@ -33,7 +33,7 @@ def crc(*arrays: np.ndarray) -> int:
     for array in arrays:
         array = np.ascontiguousarray(array)
         code = zlib.crc32(f"{array.dtype.str}{array.shape}".encode(), code)
-        code = zlib.crc32(array.reshape(-1).view(np.uint8), code)
+        code = zlib.crc32(array.reshape(-1).view(np.uint8).data, code)
     return code
 
 
@@ -48,14 +48,14 @@ def save(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any] | None
     Raises:
       OSError: when the disk is full or the folder not writable; nothing that was there is lost.
     """
-    members = {**arrays, "_facts": np.frombuffer(json.dumps(facts or {}).encode(), np.uint8)}
-    members["_crc"] = np.uint32(crc(*members.values()))
+    members: dict[str, np.ndarray] = {**arrays, "_facts": np.frombuffer(json.dumps(facts or {}).encode(), np.uint8)}
+    members["_crc"] = np.asarray(crc(*members.values()), np.uint32)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
             temporary = file.name
-            np.savez(file, **members)
+            np.savez(file, allow_pickle=False, **members)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)

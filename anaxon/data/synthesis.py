@@ -114,7 +114,7 @@ def _featurise(folder: Path, part: _Part, clips: dict[str, np.ndarray], config: 
         "features": log_mel_batches(clips["clips"], config.features),
         "labels": clips["labels"],
         "speakers": clips["speakers"],
-        "audio_crc": np.uint32(cache.crc(clips["clips"])),
+        "audio_crc": np.asarray(cache.crc(clips["clips"]), np.uint32),
     }
     cache.save(folder / f"{name}.npz", arrays)
     (folder / f"{name}.clips.npz").unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -112,9 +113,9 @@ class Table:
     def conductance(self, cells: TableCells) -> Array:
         """Conductances g / g_max `[2, S, *W]` at `time`, with the 1/f noise accumulated until then."""
         g, time = cells.g, 0.0 if self.time is None else self.time
-        if cells.nu is not None:
+        if cells.nu is not None and self.t0 is not None:
             g = g * jnp.exp(-cells.nu * jnp.log1p(time / self.t0))
-        if cells.flicker is not None:
+        if cells.flicker is not None and self.q is not None and self.t0 is not None and self.t_read is not None:
             spread = jnp.sqrt(jnp.log((time + self.t0 + self.t_read) / (2 * self.t_read)))
             g = jnp.maximum(g * (1.0 + self._lookup(self.q, cells.g) * spread * cells.flicker), 0.0)
         return g
@@ -205,9 +206,10 @@ def device_from_table(
     points = len(g) if np.ptp(step) < 1e-6 * step.mean() else INTERVALS + 1
     grid = np.linspace(g[0], g[-1], points)
     table["sigma"] = table["sigma"] / constants["g_max"]
+    fields: dict[str, Any] = {name: np.interp(grid, g, values).astype(np.float32) for name, values in table.items()}
+    fields |= {name: float(value) for name, value in constants.items()}
     return Table(
-        **{name: np.interp(grid, g, values).astype(np.float32) for name, values in table.items()},
-        **{name: float(value) for name, value in constants.items()},
+        **fields,
         low=float(g[0]),
         high=float(g[-1]),
         time=time,

@@ -105,6 +105,13 @@ class VCM:
         on = self.state_means[1]
         return (1 - on) * self.parameters.low_conductance + on * self.parameters.high_conductance
 
+    @property
+    def g_min(self) -> Array | float:
+        """Conductance at 0.2 V of the mean HRS state [S]; 0 under ideal programming, whose bound is below zero."""
+        off = self.state_means[0]
+        g = (1 - off) * self.parameters.low_conductance + off * self.parameters.high_conductance
+        return max(g, 0.0)
+
     def program(self, key: Array, target: Array) -> PyTree:
         """r `[2, S, *W]` float32 of cells set (target 1) or left in the high-resistance state (target 0).
 

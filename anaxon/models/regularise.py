@@ -88,7 +88,7 @@ def keep_within(sigmas: float) -> optax.GradientTransformation:
     if sigmas == 0:
         return optax.identity()
 
-    def update(updates: PyTree, state: optax.OptState, params: PyTree) -> tuple[PyTree, optax.OptState]:
+    def update(updates: PyTree, state: optax.OptState, params: PyTree = None) -> tuple[PyTree, optax.OptState]:
         def bounded(step: Array, w: Array) -> Array:
             limit = sigmas * (w + step).std()
             return jnp.clip(w + step, -limit, limit) - w if w.ndim > 1 else step

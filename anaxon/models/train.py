@@ -22,8 +22,15 @@ from anaxon.types import Array, PyTree
 class Examples(Protocol):
     """Anything with features `[n, frames, mels]` and labels `[n]`."""
 
-    features: np.ndarray
-    labels: np.ndarray
+    @property
+    def features(self) -> np.ndarray:
+        """`[n, frames, mels]`."""
+        ...
+
+    @property
+    def labels(self) -> np.ndarray:
+        """`[n]`."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
