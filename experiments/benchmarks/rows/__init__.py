@@ -1,0 +1,1 @@
+"""What `run.py` measures: one module a group, each with `rows(quick)`."""
