@@ -90,7 +90,7 @@ got = ax.ensemble(t.everything, t.KEYS, chunk=4, mesh=mesh, progress=False)
 np.savez(sys.argv[2], *jax.tree.leaves(got))
 """
     with tempfile.TemporaryDirectory() as folder:
-        env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+        env = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
         where = os.path.dirname(__file__)
         done = subprocess.run(
             [sys.executable, "-c", code, where, f"{folder}/y.npz"], env=env, capture_output=True, text=True, check=False

@@ -131,11 +131,13 @@ def test_step_gradient_averages_to_that_of_the_dithered_loss():
 
 
 def test_step_gradient_of_one_conversion_is_the_formula():
-    """d/ds of s * clip(round(z / s), -F / s, F / s), written out in float64."""
-    z = np.linspace(-3, 3, 61)
-    got = jax.vmap(
-        jax.grad(lambda s, z: ax.ADC(full_scale=2.0, step=s).convert(z, jnp.float32(2.0)), (0, 1)), (None, 0)
-    )(jnp.float32(0.3), jnp.asarray(z, jnp.float32))
-    inside = np.abs(z) <= 2.0
-    np.testing.assert_allclose(got[0], np.where(inside, np.round(z / 0.3) - z / 0.3, 0.0), atol=2e-5)
-    np.testing.assert_allclose(got[1], inside, atol=1e-6)
+    """d/ds and d/dz of s * clip(round(z / s), -F / s, F / s) with F / s = 6, written out in float64; no z on a tie."""
+    z = np.linspace(-3, 3, 60)
+
+    def convert(step, z):
+        return ax.ADC(full_scale=1.8, step=step).convert(z, jnp.float32(1.8))
+
+    by_step, by_z = jax.vmap(jax.grad(convert, (0, 1)), (None, 0))(jnp.float32(0.3), jnp.asarray(z, jnp.float32))
+    inside = np.abs(z) <= 1.8
+    np.testing.assert_allclose(by_step, np.where(inside, np.round(z / 0.3) - z / 0.3, 0.0), atol=2e-5)
+    np.testing.assert_allclose(by_z, inside, atol=1e-6)
