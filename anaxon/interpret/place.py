@@ -120,7 +120,7 @@ def _leading_stack(shape: tuple[int, ...], size: int) -> frozenset[int]:
 
 
 def _check_ramp(hardware: Hardware, names: list[str], rows: int) -> None:
-    array, dac, where = hardware.array, hardware.dac, "+".join(names)
+    array, where = hardware.array, "+".join(names)
     if array.slices > 1:
         raise ValueError(
             f"{where}: a ramp needs one column current per output; needed: 1 slice per weight, there: {array.slices} "
@@ -129,11 +129,6 @@ def _check_ramp(hardware: Hardware, names: list[str], rows: int) -> None:
     if rows > array.rows:
         raise ValueError(
             f"{where}: a ramp needs the whole sum on one array; needed: {rows} rows, bias included, there: {array.rows}"
-        )
-    if dac is not None and dac.cycles > 1:
-        raise ValueError(
-            f"{where}: a ramp needs one column current per output; needed: 1 DAC cycle, there: {dac.cycles} "
-            f"(encoding={dac.encoding!r})"
         )
 
 

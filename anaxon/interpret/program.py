@@ -10,6 +10,7 @@ from anaxon.crossbar.mapping import Array as ArraySpec
 from anaxon.crossbar.mapping import cell_targets, clipped, weight_scale
 from anaxon.interpret import paths
 from anaxon.interpret.plan import Chip, Crossbar, Plan, Site
+from anaxon.numerics import safe_scale
 from anaxon.prng import check_key, fold_name
 from anaxon.types import Array, PyTree, is_concrete, replace
 
@@ -68,17 +69,25 @@ def _scales(plan: Plan, where: dict[str, Any]) -> dict[str, Array]:
     }
     for group in {s.group for s in plan.sites if s.group is not None}:
         members = [s.path for s in plan.sites if s.group == group and s.path in scales]
-        scales.update(_common({m: scales[m] for m in members}))
+        used = {m: jnp.any(where[m] != 0, axis=_site(plan, m).shared_axes, keepdims=True) for m in members}
+        scales.update(_common({m: jnp.where(used[m], scales[m], 0.0) for m in members}))
     return scales
 
 
 def _common(scales: dict[str, Array]) -> dict[str, Array]:
-    """The largest scale, for each stack index (or column) where all members have as many, for all of them elsewhere."""
+    """The largest scale, for each stack index (or column) where all members have as many, for all of them elsewhere.
+
+    A member without any weight has scale 0 here: it must not coarsen the others.
+    """
     if len({s.size for s in scales.values()}) == 1:
-        largest = jnp.max(jnp.stack([s.reshape(-1) for s in scales.values()]), axis=0)
+        largest = safe_scale(jnp.max(jnp.stack([s.reshape(-1) for s in scales.values()]), axis=0))
         return {path: largest.reshape(s.shape) for path, s in scales.items()}
-    largest = jnp.max(jnp.stack([jnp.max(s) for s in scales.values()]))
+    largest = safe_scale(jnp.max(jnp.stack([jnp.max(s) for s in scales.values()])))
     return {path: jnp.broadcast_to(largest, s.shape) for path, s in scales.items()}
+
+
+def _site(plan: Plan, path: str) -> Site:
+    return plan.sites[plan.index(path)]
 
 
 def _array(plan: Plan, site: Site) -> ArraySpec:
