@@ -40,11 +40,17 @@ ONE_THREAD = {
 
 # %%
 PROBE = """
-import json, platform, jax, jaxlib, numpy, anaxon, importlib.metadata as m
-device = jax.devices()[0]
-print(json.dumps({"backend": jax.default_backend(), "device": device.device_kind, "versions": {
-    "python": platform.python_version(), "jax": jax.__version__, "jaxlib": jaxlib.__version__,
-    "numpy": numpy.__version__, "anaxon": m.version("anaxon") if anaxon else ""}}))
+import importlib.metadata, json, platform
+import jax, anaxon
+
+def version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # this checkout, not installed
+        return "checkout"
+
+versions = {"python": platform.python_version()} | {n: version(n) for n in ("jax", "jaxlib", "numpy", "anaxon")}
+print(json.dumps({"backend": jax.default_backend(), "device": jax.devices()[0].device_kind, "versions": versions}))
 """
 
 
