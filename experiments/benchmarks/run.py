@@ -1,6 +1,6 @@
 # %% [markdown]
 # # The benchmarks: speed, memory and compile time as ratios
-# `python experiments/benchmarks/run.py [--only NAME ...] [--quick] [--json FILE]`, or `anaxon bench run [...]`.
+# `python experiments/benchmarks/run.py [--only NAME ...] [--quick] [--json FILE]`, or `anaxon bench [...]`.
 #
 # Each group runs in a process of its own, on one thread of one core; a ratio compares functions that took turns in that
 # process. Times are CPU time of the process on a CPU and wall time of finished work on an accelerator; compile time is
