@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from anaxon.interpret.analog import observed
 from anaxon.interpret.observe import by_path, ranges
 from anaxon.interpret.plan import Plan, Ranges
-from anaxon.interpret.program import program
-from anaxon.prng import fold_name
+from anaxon.interpret.program import check_weights, program
+from anaxon.prng import check_key, fold_name
 from anaxon.types import Array, PyTree, replace
 
 # How far an unfixed ADC range reaches beyond the largest column seen: other chips' columns are larger at times.
@@ -23,12 +24,18 @@ def calibrate(fn: Callable[..., Any]) -> Callable[..., Plan]:
     on one freshly programmed chip, with 5 % headroom; a fixed one stays, since it is the hardware's.
     """
 
-    def run(key: Array, plan: Plan, params: PyTree, *inputs: PyTree) -> Plan:
+    @jax.jit  # a call outside any trace would otherwise compile hundreds of small programs
+    def measured(key: Array, plan: Plan, params: PyTree, *inputs: PyTree) -> Plan:
         chip = program(fold_name(key, "calibration chip"), plan, params)
         _, stats = observed(fn, (ranges,), fold_name(key, "calibration read"), chip, None, *inputs)
         seen = by_path(stats)
         new = tuple(_ranges(plan, i, seen.get(site.path)) for i, site in enumerate(plan.sites))
         return replace(plan, ranges=new)
+
+    def run(key: Array, plan: Plan, params: PyTree, *inputs: PyTree) -> Plan:
+        check_key(key)
+        check_weights(plan, params)
+        return measured(key, plan, params, *inputs)
 
     return run
 

@@ -40,9 +40,14 @@ def _describe(x: object) -> str:
     return type(x).__name__ if shape is None else f"{type(x).__name__} of shape {shape}, {getattr(x, 'dtype', '?')}"
 
 
+def name_code(name: str) -> np.uint32:
+    """What a name is folded in as."""
+    return np.uint32(zlib.crc32(name.encode()))
+
+
 def fold_name(key: Array, name: str) -> Array:
     """The key of a named thing, the same in every process."""
-    return jax.random.fold_in(key, np.uint32(zlib.crc32(name.encode())))
+    return jax.random.fold_in(key, name_code(name))
 
 
 def code_pairs(key: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:

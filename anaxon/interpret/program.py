@@ -11,7 +11,7 @@ from anaxon.crossbar.mapping import cell_targets, clipped, weight_scale
 from anaxon.interpret import paths
 from anaxon.interpret.plan import Chip, Crossbar, Plan, Site
 from anaxon.numerics import safe_scale
-from anaxon.prng import check_key, fold_name
+from anaxon.prng import check_key, name_code
 from anaxon.types import Array, PyTree, is_concrete, replace
 
 
@@ -34,17 +34,25 @@ def program(key: Array, plan: Plan, params: PyTree) -> Chip:
         finite.
     """
     check_key(key)
-    names, leaves, treedef = paths.flatten(params)
+    check_weights(plan, params)
+    return _programmed(key, plan, params)
+
+
+def check_weights(plan: Plan, params: PyTree) -> None:
+    """Raises `ValueError` for parameters that are not the plan's, or not finite where they are concrete."""
+    names, leaves, _ = paths.flatten(params)
     where = dict(zip(names, leaves, strict=True))
     for site in plan.sites:
         _check(site, where)
+
+
+@jax.jit  # a call outside any trace would otherwise compile hundreds of small programs
+def _programmed(key: Array, plan: Plan, params: PyTree) -> Chip:
+    names, leaves, treedef = paths.flatten(params)
+    where = dict(zip(names, leaves, strict=True))
     scales = _scales(plan, where)
-    new = {
-        site.path: where[site.path]
-        if plan.of(site).is_ideal
-        else _crossbar(key, plan, site, where[site.path], scales[site.path])
-        for site in plan.sites
-    }
+    cells = _cells(key, plan, where, scales)
+    new = {s.path: _crossbar(s, cells[s.path], where[s.path], scales[s.path]) for s in plan.sites if s.path in cells}
     tree = treedef.unflatten([new.get(name, leaf) for name, leaf in zip(names, leaves, strict=True)])
     return Chip(tree=tree, plan=plan, key=key)
 
@@ -100,12 +108,30 @@ def _float(weight: Array) -> Array:
     return jnp.asarray(weight).astype(jnp.float32)
 
 
-def _crossbar(key: Array, plan: Plan, site: Site, weight: Array, scale: Array) -> Crossbar:
-    hardware = plan.of(site)
-    array = _array(plan, site)
-    targets = cell_targets(array, clipped(array, _float(weight), site.shared_axes), scale)
+def _cells(key: Array, plan: Plan, where: dict[str, Any], scales: dict[str, Array]) -> dict[str, PyTree]:
+    """The cells of every site. Sites alike are programmed together: a network of equal blocks compiles as one block."""
+    alike: dict[tuple, list[Site]] = {}
+    for s in plan.sites:
+        if not plan.of(s).is_ideal:
+            alike.setdefault((s.hardware, s.shape, s.shared_axes, s.bias), []).append(s)
+    cells = {}
+    for sites in alike.values():
+        hardware, array = plan.of(sites[0]), _array(plan, sites[0])
+
+        def one(key: Array, weight: Array, scale: Array, site: Site = sites[0], hw: Any = hardware, array: Any = array):
+            limited = clipped(array, weight, site.shared_axes)
+            return hw.cells.program(key, cell_targets(array, limited, scale))
+
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray([name_code(s.path) for s in sites]))
+        weights = jnp.stack([_float(where[s.path]) for s in sites])
+        state = jax.vmap(one)(keys, weights, jnp.stack([scales[s.path] for s in sites]))
+        cells.update({s.path: jax.tree.map(lambda x, i=i: x[i], state) for i, s in enumerate(sites)})
+    return cells
+
+
+def _crossbar(site: Site, cells: PyTree, weight: Array, scale: Array) -> Crossbar:
     return Crossbar(
-        cells=hardware.device.program(fold_name(key, site.path), targets),
+        cells=cells,
         scale=scale if scale.size > 1 else scale.reshape(()),
         digital=weight if site.digital else None,
         path=site.path,
