@@ -50,10 +50,10 @@ class Layout:
         axes = []
         for size in shape:
             taken: list[Factor] = []
-            while prod(n for _, n in taken) < size:
-                if not factors:
+            while (have := prod(n for _, n in taken)) < size:
+                if not factors or size % have:
                     return Layout(None)
-                (a, n), need = factors.pop(0), size // prod(n for _, n in taken)
+                (a, n), need = factors.pop(0), size // have
                 if n > need:
                     if n % need:
                         return Layout(None)

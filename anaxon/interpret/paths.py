@@ -11,8 +11,10 @@ from anaxon.types import PyTree
 
 
 def name_of(keypath: tuple[Any, ...]) -> str:
-    """Attribute, dict and index names joined by `/`; `.value` wrappers and Linen's "params" collection dropped."""
-    names = [_part(k) for k in keypath if not _is_wrapper(k)]
+    """Attribute, dict and index names joined by `/`; a last `.value` and Linen's "params" collection dropped."""
+    if len(keypath) > 1 and _is_wrapper(keypath[-1]):
+        keypath = keypath[:-1]
+    names = [_part(k) for k in keypath]
     if len(names) > 1 and names[0] == "params":
         names = names[1:]
     return "/".join(names) or "weight"

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from jax import lax
+
 from anaxon.converter import ramp
 from anaxon.interpret import control
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.lines import JoinedRoot, Line, Root, line_of
 from anaxon.interpret.product import PRODUCTS, Product, product_of, resized, restrict
-from anaxon.interpret.values import CUTS, VIEWS, Joined, JoinedParam, Param, Weight, cuts, joined, through
+from anaxon.interpret.values import CUTS, VIEWS, Joined, JoinedParam, Param, Weight, cuts, equations, joined, through
 from anaxon.types import Array
 
 WEIGHTS: tuple[type, ...] = ()  # the concrete weight classes; each interpreter registers its own
@@ -136,7 +138,7 @@ class Walk:
         name = eqn.primitive.name
         params = [v.digital(name) if is_weight(v) else v for v in values]
         outs = jx.bind(eqn, [self.digital(v) for v in params])
-        if not all(isinstance(p, Param) for p in params) or not params:
+        if not all(isinstance(p, Param) for p in params):
             return outs
         paths = frozenset().union(*(p.paths for p in params))
         changed = next((p.changed_by for p in params if p.changed_by), None)
@@ -158,8 +160,8 @@ class Walk:
             return [through(values[0], chain) for chain in cuts(eqn)]
         if name == "optimization_barrier" and all(is_weight(v) or isinstance(v, Param) for v in values):
             return list(values)
-        if name == "concatenate" and all(is_weight(v) for v in values):
-            return [joined(values, eqn.params["dimension"], eqn.outvars[0].aval)]
+        if name in ("concatenate", "stack") and all(is_weight(v) for v in values):
+            return [joined(*_members(eqn, values), eqn.outvars[0].aval)]
         return None
 
     def _product(self, eqn: Any, values: list[Any]) -> list[Any]:
@@ -232,6 +234,15 @@ class Walk:
         roots = [self.machine.bias(line, p, s) for p, s in zip(value.parts, shapes, strict=True)]
         found = tuple(r for r in roots if r is not None)
         return JoinedRoot(found, line.shape, line.dtype, axis) if len(found) == len(roots) else None
+
+
+def _members(eqn: Any, values: list[Any]) -> tuple[list[Any], int]:
+    """What `concatenate` or `stack` joins, and along which axis."""
+    if eqn.primitive.name == "concatenate":
+        return values, int(eqn.params["dimension"])
+    axis, out = int(eqn.params["axis"]), eqn.outvars[0].aval.shape
+    chain = equations(lambda x: lax.reshape(x, resized(out, axis, 1)), values[0])
+    return [through(v, chain) for v in values], axis
 
 
 def _pieces(weight: Joined, operand: Array, product: Product) -> list[tuple[Weight, Array, Product]]:
