@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import jax
@@ -57,21 +56,30 @@ def ensemble(
     """
     _check(keys, chunk)
     size = _chunk(len(keys), chunk, mesh)
-    call, out_tree = _compiled(fn_of_key, keys[0], mesh)
-    store = _Store(Path(path), keys, size) if path is not None else None
+    program = _compiled(fn_of_key, keys[:1], size, mesh)
+    store = _Store(Path(path), keys, size, program) if path is not None else None
     parts = []
     with _bar(len(keys), progress) as advance:
         for start in range(0, len(keys), size):
             batch = keys[start : start + size]
             done = store.load(start) if store else None
             if done is None:
-                done = [np.asarray(x)[: len(batch)] for x in call(_padded(batch, size))]
+                done = [np.asarray(x)[: len(batch)] for x in program.call(_padded(batch, size))]
                 if store:
                     store.save(start, done)
             parts.append(done)
             advance(len(batch))
     columns = [np.concatenate([p[i] for p in parts]) for i in range(len(parts[0]))]
-    return out_tree.unflatten(columns)
+    return program.out_tree.unflatten(columns)
+
+
+class _Program(NamedTuple):
+    """A compiled chunk: what to call with its keys, the result's structure and types, and what it is, as a hash."""
+
+    call: Callable[[Array], list[Array]]
+    out_tree: Any
+    dtypes: tuple[Any, ...]
+    fingerprint: str
 
 
 def _check(keys: Array, chunk: int | None) -> None:
@@ -101,9 +109,9 @@ def _padded(keys: Array, size: int) -> Array:
     return jnp.concatenate([keys, jnp.repeat(keys[-1:], size - len(keys))]) if len(keys) < size else keys
 
 
-def _compiled(fn: Callable[[Array], PyTree], key: Array, mesh: Mesh | None) -> tuple[Callable, Any]:
-    """A jitted function of a chunk of keys; closed-over arrays are hoisted into its arguments."""
-    jaxpr, out_tree = jx.trace(fn, key)
+def _compiled(fn: Callable[[Array], PyTree], one_key: Array, size: int, mesh: Mesh | None) -> _Program:
+    """Compiles a chunk of keys once; closed-over arrays are hoisted into its arguments."""
+    jaxpr, out_tree = jx.trace(fn, one_key[0])
     inner, consts = jx.opened(jaxpr)
     consts = [jnp.asarray(c) for c in consts]
 
@@ -115,24 +123,38 @@ def _compiled(fn: Callable[[Array], PyTree], key: Array, mesh: Mesh | None) -> t
             return lax.map(lambda key: one(consts, key), keys)
         return jax.vmap(lambda key: one(consts, key))(keys)
 
-    if mesh is None:
-        call = jax.jit(local)
-        return lambda keys: call(consts, keys), out_tree
-    axes = P(mesh.axis_names)
-    spread = jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(P(), axes), out_specs=axes, check_vma=False))
-    place = lambda keys: jax.device_put(keys, NamedSharding(mesh, axes))  # noqa: E731
-    consts = jax.device_put(consts, NamedSharding(mesh, P()))
-    return lambda keys: spread(consts, place(keys)), out_tree
+    place, mapped = _identity, local
+    if mesh is not None:
+        axes = P(mesh.axis_names)
+        place = lambda keys: jax.device_put(keys, NamedSharding(mesh, axes))  # noqa: E731
+        mapped = jax.shard_map(local, mesh=mesh, in_specs=(P(), axes), out_specs=axes, check_vma=False)
+        consts = jax.device_put(consts, NamedSharding(mesh, P()))
+    lowered = jax.jit(mapped).lower(consts, place(_padded(one_key, size)))
+    digest = hashlib.sha256(lowered.as_text().encode())
+    for const in consts:
+        digest.update(np.asarray(jax.random.key_data(const) if _is_key(const) else const).tobytes())
+    run = lowered.compile()
+    dtypes = tuple(v.aval.dtype for v in inner.outvars)
+    return _Program(lambda keys: run(consts, place(keys)), out_tree, dtypes, digest.hexdigest())
+
+
+def _identity(keys: Array) -> Array:
+    return keys
+
+
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 class _Store:
     """Finished chunks in a folder, one file each, written whole or not at all."""
 
-    def __init__(self, folder: Path, keys: Array, size: int) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, keys: Array, size: int, program: _Program) -> None:
+        self.folder, self.dtypes = folder, program.dtypes
         folder.mkdir(parents=True, exist_ok=True)
         data = np.asarray(jax.random.key_data(keys))
         mine = {"keys": hashlib.sha256(data.tobytes()).hexdigest(), "count": len(keys), "chunk": size}
+        mine["function"] = program.fingerprint
         header = folder / "ensemble.json"
         if header.exists():
             found = json.loads(header.read_text())
@@ -149,15 +171,22 @@ class _Store:
         """A finished chunk; a damaged file counts as missing and is computed again."""
         try:
             with np.load(self._file(start)) as data:
-                return [data[f"leaf{i}"] for i in range(len(data.files))]
+                # NumPy files know no bfloat16: such arrays come back as raw bytes of the right size.
+                return [data[f"leaf{i}"].view(t) for i, t in enumerate(self.dtypes)]
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None
 
     def save(self, start: int, leaves: list[np.ndarray]) -> None:
         """Writes beside, then renames: an interrupt leaves the chunk absent, never half."""
-        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as f:
-            np.savez(f, allow_pickle=False, **{f"leaf{i}": x for i, x in enumerate(leaves)})
-        os.replace(f.name, self._file(start))
+        file = self._file(start)
+        part = file.with_suffix(f".{os.getpid()}.part")
+        try:
+            with part.open("wb") as f:
+                np.savez(f, allow_pickle=False, **{f"leaf{i}": x for i, x in enumerate(leaves)})
+            os.replace(part, file)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise OSError(error.errno, f"{error.strerror} while keeping finished chips", str(file)) from None
 
 
 def _write(file: Path, content: bytes) -> None:

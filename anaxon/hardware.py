@@ -39,8 +39,10 @@ class Hardware:
     def __post_init__(self) -> None:
         for name, kind in (("array", Array), ("dac", DAC), ("adc", ADC), ("activation", Ramp)):
             value = getattr(self, name)
-            if isinstance(value, type):
-                raise TypeError(f"Hardware.{name}: expected an instance, {kind.__name__}(...); got the class itself")
+            if not isinstance(value, kind) and (name == "array" or value is not None):
+                raise TypeError(f"Hardware.{name}: expected {kind.__name__}(...); got {value!r}")
+        if self.device is not None and (isinstance(self.device, type) or not hasattr(self.device, "program")):
+            raise TypeError(f"Hardware.device: expected a device such as VCM() or Gaussian(...); got {self.device!r}")
         if self.bias is None:
             object.__setattr__(self, "bias", "digital" if self.activation is None else "row")
         if self.bias not in ("row", "digital"):
@@ -54,6 +56,7 @@ class Hardware:
         if self.activation is not None and encoding == "bit-serial":
             raise ValueError("DAC.encoding: a ramp converts one current per output; got 'bit-serial', one per bit")
         self._check_cells()
+        self._check_volts()
 
     def _check_cells(self) -> None:
         limit = getattr(self.device, "cell_bits", None)
@@ -64,6 +67,14 @@ class Hardware:
             raise ValueError(f"Array.weight_bits: a {name} cell holds {limit} bit(s), not an analog weight; got None")
         if self.array.cell_bits > limit:
             raise ValueError(f"Array.cell_bits: a {name} cell holds {limit} bit(s); got {self.array.cell_bits}")
+
+    def _check_volts(self) -> None:
+        """A fitted I-V curve says nothing outside its voltages; inputs have both signs."""
+        low, high = getattr(self.device, "voltage_range", (-float("inf"), float("inf")))
+        v_max = getattr(self.dac, "v_max", None)
+        if isinstance(v_max, int | float) and v_max > min(-low, high) * (1 + 1e-6):
+            name = type(self.device).__name__
+            raise ValueError(f"DAC.v_max: {name} reads between {low} V and {high} V, at both signs; got {v_max}")
 
     @property
     def cells(self) -> Device:

@@ -66,6 +66,12 @@ def quantise(x: Array, step: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> Array:
     return jnp.asarray(step) * _code(v, jnp.asarray(lo, v.dtype), jnp.asarray(hi, v.dtype))
 
 
+def safe_sqrt(x: Array) -> Array:
+    """`sqrt(max(x, 0))` with slope 0 where x is not positive: a row without input has no noise and no NaN gradient."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+
+
 def safe_scale(absmax: Array) -> Array:
     """A scale that is never zero: an all-zero weight or input has scale 1, so that 0 / scale is 0 and not NaN."""
     return jnp.where(absmax > 0, absmax, jnp.ones_like(absmax))

@@ -37,12 +37,14 @@ def save(path: str | Path, item: Plan | Chip, *, dtype: Any = None) -> None:
 
     Raises:
       TypeError: for anything else.
-      OSError: if the folder cannot be written; what was there before stays.
+      OSError: if the folder cannot be written, or holds something else; what was there before stays.
     """
     if not isinstance(item, Plan | Chip):
         raise TypeError(f"save: expected a Plan or a Chip; got {type(item).__name__}")
     path = Path(path).absolute()
-    part = path.with_name(path.name + ".part")
+    if path.exists() and not (path / "anaxon.json").exists():
+        raise FileExistsError(f"save: {path} is there and no anaxon folder; it is left as it is")
+    part, old = path.with_name(path.name + ".part"), path.with_name(path.name + ".old")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     arrays: dict[str, Any] = {}
@@ -52,8 +54,11 @@ def save(path: str | Path, item: Plan | Chip, *, dtype: Any = None) -> None:
     (part / "anaxon.json").write_text(json.dumps(head, indent=1))
     if arrays:
         ocp.save(str(part / "arrays"), cast(Any, arrays))
-    shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        os.replace(path, old)
     os.replace(part, path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load(path: str | Path, params: PyTree | None = None) -> Plan | Chip:

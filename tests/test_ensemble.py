@@ -172,3 +172,22 @@ def test_closed_over_arrays_are_arguments_and_compile_once():
 def test_bad_input(keys, kwargs, error, says):
     with pytest.raises(error, match=says):
         ax.ensemble(cheap, keys, progress=False, **kwargs)
+
+
+def test_a_folder_of_another_function_is_refused(tmp_path):
+    scale = jnp.float32(1.0)
+    ax.ensemble(lambda k: scale * jax.random.normal(k, ()), KEYS, progress=False, path=tmp_path)
+    other = jnp.float32(2.0)
+    for fn in (lambda k: other * jax.random.normal(k, ()), lambda k: scale + jax.random.normal(k, ())):
+        with pytest.raises(ValueError, match="holds another ensemble: function"):
+            ax.ensemble(fn, KEYS, progress=False, path=tmp_path)
+
+
+def test_half_precision_results_come_back_as_such(tmp_path):
+    def fn(key):
+        return jax.random.normal(key, (2,)).astype(jnp.bfloat16)
+
+    first = ax.ensemble(fn, KEYS, progress=False, path=tmp_path)
+    again = ax.ensemble(fn, KEYS, progress=False, path=tmp_path)
+    assert again.dtype == first.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(again, first)

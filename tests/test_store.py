@@ -104,3 +104,10 @@ def test_only_known_classes_are_built(tmp_path):
     head.write_text(head.read_text().replace("anaxon.converter.dac:DAC", "antigravity:DAC"))
     with pytest.raises(ValueError, match="import antigravity first"):
         ax.load(tmp_path / "p")
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("three years")
+    with pytest.raises(FileExistsError, match="is there and no anaxon folder"):
+        ax.save(tmp_path, planned(HARDWARE["vcm"]))
+    assert (tmp_path / "thesis.txt").read_text() == "three years"

@@ -7,9 +7,10 @@ one cell (pair) fully on at full input.
 
 import jax.numpy as jnp
 
+from anaxon.check import integer, numbers
 from anaxon.numerics import quantise
 from anaxon.prng import fold_name, normal
-from anaxon.types import Array, is_concrete, pytree, static
+from anaxon.types import Array, pytree, static
 
 
 @pytree
@@ -36,23 +37,18 @@ class ADC:
     gain_sigma: float | Array | None = None
 
     def __post_init__(self) -> None:
-        for name in ("full_scale", "step"):
-            value = getattr(self, name)
-            if is_concrete(value) and isinstance(value, int | float) and not value > 0:
-                raise ValueError(f"ADC.{name}: expected a value > 0 column units; got {value!r}")
-        for name in ("noise", "offset_sigma", "gain_sigma"):
-            value = getattr(self, name)
-            if is_concrete(value) and isinstance(value, int | float) and not value >= 0:
-                raise ValueError(f"ADC.{name}: expected a standard deviation >= 0; got {value!r}")
+        numbers(self, ("full_scale", "step"), "a value > 0 column units", low=0.0, open_low=True)
+        numbers(self, ("noise", "offset_sigma", "gain_sigma"), "a standard deviation >= 0", low=0.0)
+        integer("ADC.steps", self.steps, 1, 2**31)
+        integer("ADC.total_bits", self.total_bits, 0, 32)
         if self.step is not None and self.full_scale is None:
             raise ValueError("ADC.full_scale: a fixed step needs a fixed full_scale; got full_scale=None")
 
     @classmethod
     def bits(cls, range_bits: int = 4, precision_bits: int = 4, **kwargs: float | Array) -> "ADC":
         """Step `2**-precision_bits`, range `+-2**(range_bits-1)` column units: the papers' (precision/range) split."""
-        for name, value in (("range_bits", range_bits), ("precision_bits", precision_bits)):
-            if not isinstance(value, int) or not 0 <= value <= 16:
-                raise ValueError(f"ADC.bits {name}: expected an integer from 0 to 16; got {value!r}")
+        integer("ADC.bits range_bits", range_bits, 0, 16)
+        integer("ADC.bits precision_bits", precision_bits, 0, 16)
         return cls(
             full_scale=2.0 ** (range_bits - 1),
             step=2.0**-precision_bits,
@@ -64,8 +60,7 @@ class ADC:
     @classmethod
     def uniform(cls, bits: int = 8, full_scale: float | Array | None = None, **kwargs: float | Array) -> "ADC":
         """`2**bits - 1` symmetric codes over `+-full_scale`; without one, the range follows the traced columns."""
-        if not isinstance(bits, int) or not 2 <= bits <= 16:
-            raise ValueError(f"ADC.uniform bits: expected an integer from 2 to 16; got {bits!r}")
+        integer("ADC.uniform bits", bits, 2, 16)
         return cls(full_scale=full_scale, step=None, steps=2 ** (bits - 1) - 1, total_bits=bits, **kwargs)
 
     def scales(self, full_scale: Array) -> tuple[Array, Array]:
@@ -83,12 +78,23 @@ class ADC:
         step, steps = self.scales(full_scale)
         return quantise(z, step, -steps, steps)
 
-    def errors(self, chip_key: Array, read_key: Array, z: Array, columns: tuple[int, ...]) -> Array:
-        """`z` with the converters' gain, offset (`columns` broadcast to z; drawn from the chip's key) and noise."""
-        if self.gain_sigma is not None:
-            z = z * (1.0 + self.gain_sigma * normal(fold_name(chip_key, "adc gain"), columns))
-        if self.offset_sigma is not None:
-            z = z + self.offset_sigma * normal(fold_name(chip_key, "adc offset"), columns)
+    @property
+    def has_columns(self) -> bool:
+        """Whether columns differ from each other, so that a read must know which they are."""
+        return self.gain_sigma is not None or self.offset_sigma is not None
+
+    def errors(self, chip_key: Array, read_key: Array, z: Array, heads: Array | None, elements: int) -> Array:
+        """`z` with the converters' gain, offset and noise.
+
+        Gain and offset belong to the chip's physical columns. `heads` `[G, T, C]` numbers the weight element at the top
+        of each column, of `elements`: the same column has the same converter however the weight is sliced or indexed.
+        """
+        if heads is not None:
+            drawn = lambda name: normal(fold_name(chip_key, name), (z.shape[0], elements))[:, heads][:, :, :, None]  # noqa: E731
+            if self.gain_sigma is not None:
+                z = z * (1.0 + self.gain_sigma * drawn("adc gain"))
+            if self.offset_sigma is not None:
+                z = z + self.offset_sigma * drawn("adc offset")
         if self.noise is not None:
             z = z + self.noise * normal(fold_name(read_key, "adc noise"), z.shape)
         return z

@@ -9,8 +9,9 @@ from typing import Literal, get_args
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
+from anaxon.check import choice, integer, numbers
 from anaxon.numerics import clip, quantise
-from anaxon.types import Array, is_concrete, pytree, static
+from anaxon.types import Array, pytree, static
 
 Encoding = Literal["amplitude", "pulse-width", "bit-serial"]
 # Points at which predistortion inverts the I-V curve: linear interpolation error below 1e-5 of full scale for the VCM.
@@ -37,16 +38,12 @@ class DAC:
     predistortion: Literal["none", "inverse"] = static(default="none")
 
     def __post_init__(self) -> None:
-        if not isinstance(self.bits, int) or not 2 <= self.bits <= 16:
-            raise ValueError(f"DAC.bits: expected an integer from 2 to 16; got {self.bits!r}")
-        if self.encoding not in get_args(Encoding):
-            raise ValueError(f"DAC.encoding: expected one of {get_args(Encoding)}; got {self.encoding!r}")
-        if self.predistortion not in ("none", "inverse"):
-            raise ValueError(f"DAC.predistortion: expected 'none' or 'inverse'; got {self.predistortion!r}")
+        integer("DAC.bits", self.bits, 2, 16)
+        choice("DAC.encoding", self.encoding, get_args(Encoding))
+        choice("DAC.predistortion", self.predistortion, ("none", "inverse"))
         if self.predistortion == "inverse" and self.encoding != "amplitude":
             raise ValueError(f"DAC.predistortion: only amplitude encoding is bent by the I-V; got {self.encoding!r}")
-        if is_concrete(self.v_max) and isinstance(self.v_max, int | float) and not self.v_max > 0:
-            raise ValueError(f"DAC.v_max: expected a voltage > 0 V; got {self.v_max!r}")
+        numbers(self, ("v_max",), "a voltage > 0 V", low=0.0, open_low=True)
 
     @property
     def levels(self) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from anaxon.check import integer
 from anaxon.types import Array, pytree, static
 
 # name: (function, inverse, lowest output, highest output)
@@ -30,8 +31,7 @@ class Ramp:
     bits: int = static(default=5)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.bits, int) or not 2 <= self.bits <= 8:
-            raise ValueError(f"Ramp.bits: expected an integer from 2 to 8; got {self.bits!r}")
+        integer("Ramp.bits", self.bits, 2, 8)
 
 
 def activation(fn: Callable, *, inverse: Callable, low: float, high: float, name: str | None = None) -> Callable:

@@ -12,11 +12,10 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax import lax
 
-from anaxon.converter.adc import ADC
 from anaxon.converter.dac import DAC, PREDISTORTION_POINTS, bit_planes
 from anaxon.crossbar.mapping import Array as ArraySpec
 from anaxon.device.cell import Device
-from anaxon.numerics import contract
+from anaxon.numerics import contract, safe_sqrt
 from anaxon.prng import fold_name, normal
 from anaxon.types import Array, PyTree
 
@@ -105,7 +104,7 @@ def column_sums(device: Device, array: ArraySpec, dac: DAC, code: Array, cells: 
             for chi, omega in terms
         ]
     )
-    return z + jnp.sqrt(jnp.maximum(variance, 0.0)) * normal(fold_name(read_key, "read noise"), z.shape)
+    return z + safe_sqrt(variance) * normal(fold_name(read_key, "read noise"), z.shape)
 
 
 def added(terms: list[Array]) -> Array:
@@ -121,12 +120,9 @@ def cycles(dac: DAC | None, code: Array) -> tuple[Array, Array]:
     return rearrange(planes, "k g m n -> g (k m) n"), weights
 
 
-def digitise(adc: ADC | None, z: Array, full_scale: Array, chip_key: Array, read_key: Array) -> Array:
-    """Converted columns `[S, G, T, M, C]`; offsets and gains belong to the chip's physical columns."""
-    if adc is None:
-        return z
-    s, g, t, _, c = z.shape
-    return adc.convert(adc.errors(chip_key, read_key, z, (s, g, t, 1, c)), full_scale)
+def column_heads(index: Array, rows: int) -> Array:
+    """The element at the top of every column of every tile, `[G, T, C]`, of element numbers `[G, N, C]`."""
+    return index[:, ::rows]
 
 
 def recombine(array: ArraySpec, digital: Array, cycle_weights: Array) -> Array:

@@ -13,8 +13,9 @@ import numpy as np
 from jax.lax import stop_gradient
 
 from anaxon import types
+from anaxon.check import choice, integer, numbers
 from anaxon.numerics import clip, quantise, safe_scale
-from anaxon.types import is_concrete, pytree, static
+from anaxon.types import pytree, static
 
 
 @pytree
@@ -40,19 +41,15 @@ class Array:
     bidirectional: bool = static(default=False)
 
     def __post_init__(self) -> None:
-        for name in ("rows", "cols"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"Array.{name}: expected an integer >= 1; got {value!r}")
-        bits = self.weight_bits
-        if bits is not None and (not isinstance(bits, int) or isinstance(bits, bool) or not 2 <= bits <= 16):
-            raise ValueError(f"Array.weight_bits: expected an integer from 2 to 16, or None; got {bits!r}")
-        if not isinstance(self.cell_bits, int) or not 1 <= self.cell_bits <= 8:
-            raise ValueError(f"Array.cell_bits: expected an integer from 1 to 8; got {self.cell_bits!r}")
-        if self.scale not in ("tensor", "column"):
-            raise ValueError(f"Array.scale: expected 'tensor' or 'column'; got {self.scale!r}")
-        if is_concrete(self.clip_sigma) and isinstance(self.clip_sigma, int | float) and not self.clip_sigma > 0:
-            raise ValueError(f"Array.clip_sigma: expected a number > 0, or None; got {self.clip_sigma!r}")
+        integer("Array.rows", self.rows, 1, 2**20)
+        integer("Array.cols", self.cols, 1, 2**20)
+        if self.weight_bits is not None:
+            integer("Array.weight_bits", self.weight_bits, 2, 16)
+        integer("Array.cell_bits", self.cell_bits, 1, 8)
+        choice("Array.scale", self.scale, ("tensor", "column"))
+        numbers(self, ("clip_sigma",), "a number > 0, or None", low=0.0, open_low=True)
+        if not isinstance(self.bidirectional, bool):
+            raise TypeError(f"Array.bidirectional: expected True or False; got {self.bidirectional!r}")
 
     @property
     def slices(self) -> int:

@@ -5,8 +5,8 @@ import math
 import jax.numpy as jnp
 
 from anaxon import prng
+from anaxon.check import number, require
 from anaxon.device import noise
-from anaxon.device.check import number, require
 from anaxon.numerics import clip
 from anaxon.types import Array, pytree, static
 from anaxon.units import ROOM_TEMPERATURE

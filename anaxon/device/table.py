@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from anaxon import prng
+from anaxon.check import number, require
 from anaxon.device import noise
-from anaxon.device.check import number, require
 from anaxon.device.table_csv import check_columns, read_table
 from anaxon.types import Array, pytree, static
 from anaxon.units import ROOM_TEMPERATURE

@@ -106,6 +106,11 @@ class VCM:
         return (1 - on) * self.parameters.low_conductance + on * self.parameters.high_conductance
 
     @property
+    def voltage_range(self) -> tuple[float, float]:
+        """Row voltages between which the I-V polynomials were fitted [V]."""
+        return -0.6, 1.46
+
+    @property
     def g_min(self) -> Array | float:
         """Conductance at 0.2 V of the mean HRS state [S]; 0 under ideal programming, whose bound is below zero."""
         off = self.state_means[0]

@@ -19,7 +19,7 @@ from anaxon.interpret.plan import Chip, Crossbar
 from anaxon.interpret.product import Product, row_of
 from anaxon.interpret.program import is_crossbar
 from anaxon.interpret.reads import BiasRead, Observer, Read
-from anaxon.interpret.values import Param, Weight
+from anaxon.interpret.values import Param
 from anaxon.prng import check_key, fold_name
 from anaxon.types import Array, PyTree
 
@@ -81,7 +81,7 @@ class Simulator:
         del value
         return False
 
-    def entered(self, weights: list[Weight], primitive: str) -> None:
+    def entered(self, weights: list[Any], primitive: str) -> None:
         """`place` has warned."""
         del weights, primitive
 
@@ -89,7 +89,8 @@ class Simulator:
 def analog(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Transforms `fn(params, *inputs)` into `(read_key, chip, *inputs) -> fn's result`, run on the chip.
 
-    The result is what `fn` returns. The same key gives the same read noise; `vmap` over keys for several reads.
+    The result is what `fn` returns. The same key gives the same read noise; `vmap` over keys for several reads. A
+    `vmap` over examples with one key gives every example the same noise: batch inside `fn`, or give each its key.
 
     Raises:
       TypeError: for a key that is not a typed key, or a chip that is not one.
@@ -130,6 +131,8 @@ def observed(
 
 def _placed(chip: Chip, crossbar: Crossbar, exact: Array | None, indexed: bool) -> Placed:
     i = chip.plan.index(crossbar.path)
+    adc = chip.plan.of(chip.plan.sites[i]).adc
+    by_column = adc is not None and adc.has_columns
     value = crossbar.digital if exact is None else exact
     size = prod(crossbar.shape)
     return Placed(
@@ -140,7 +143,7 @@ def _placed(chip: Chip, crossbar: Crossbar, exact: Array | None, indexed: bool) 
         cells=crossbar.cells,
         scale=crossbar.scale if crossbar.scale.ndim == 0 else jnp.broadcast_to(crossbar.scale, crossbar.shape),
         value=value,
-        index=jnp.arange(size, dtype=jnp.int32).reshape(crossbar.shape) if indexed else None,
+        index=jnp.arange(size, dtype=jnp.int32).reshape(crossbar.shape) if indexed or by_column else None,
         shape=crossbar.shape,
         dtype=jnp.dtype(crossbar.dtype),
         elements=size,

@@ -20,7 +20,8 @@ def lowest_voltage(reading: Reading) -> dict[tuple[str, str], Array]:
     hw, weight = reading.weight.hardware, reading.weight
     dac = hw.dac or xbar.EXACT_DAC
     planes, _ = xbar.cycles(hw.dac, reading.code)
-    lowest = jnp.min(xbar.voltages(hw.device, dac, planes), axis=1)  # [G, N]
+    lowest = jnp.min(xbar.voltages(hw.cells, dac, planes), axis=1)  # [G, N]
+    assert weight.index is not None, "observers that need it run with the digital weights"
     index = reading.product.weight(weight.index)  # [G, N, C]: which weight each crosspoint is
     size = weight.elements
     cells = jnp.zeros(size).at[index.reshape(-1)].min(jnp.broadcast_to(lowest[..., None], index.shape).reshape(-1))

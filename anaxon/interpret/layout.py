@@ -42,7 +42,8 @@ class Layout:
             where = {d: i for i, d in enumerate(p["broadcast_dimensions"])}
             return Layout(tuple(self.axes[where[d]] if d in where else () for d in range(len(out))))
         if name == "slice":
-            return Layout(tuple(_resized(f, n) for f, n in zip(self.axes, out, strict=True)))
+            sliced = [_resized(f, n) for f, n in zip(self.axes, out, strict=True)]
+            return Layout(None if None in sliced else tuple(f for f in sliced if f is not None))
         return self
 
     def _reshape(self, shape: tuple[int, ...]) -> "Layout":
@@ -66,7 +67,8 @@ class Layout:
         return Layout(tuple(axes))
 
 
-def _resized(factors: tuple[Factor, ...], size: int) -> tuple[Factor, ...]:
+def _resized(factors: tuple[Factor, ...], size: int) -> tuple[Factor, ...] | None:
+    """The factors of a sliced axis; None where the slice cuts through merged axes."""
     if prod(n for _, n in factors) == size:
         return factors
-    return ((factors[0][0], size),) if factors else ()
+    return ((factors[0][0], size),) if len(factors) == 1 else None

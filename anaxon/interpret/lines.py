@@ -15,12 +15,35 @@ from anaxon.types import Array
 class Root(Protocol):
     """One pending read: what a `Line` is a view of. The output's columns lie along `axis` (None: spread)."""
 
-    paths: tuple[str, ...]
-    hardware: Any
-    shape: tuple[int, ...]
-    dtype: Any
-    axis: int | None
-    memo: dict[Any, Any]
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the weights that are read."""
+        ...
+
+    @property
+    def hardware(self) -> Any:
+        """Theirs."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the output."""
+        ...
+
+    @property
+    def dtype(self) -> Any:
+        """Of the output."""
+        ...
+
+    @property
+    def axis(self) -> int | None:
+        """Of the output's columns."""
+        ...
+
+    @property
+    def memo(self) -> dict[Any, Any]:
+        """What was computed of it so far."""
+        ...
 
     def linear(self, lo: int, hi: int) -> Array:
         """Columns `lo:hi` through the linear ADC, of the output's shape; each column converts once."""

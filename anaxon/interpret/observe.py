@@ -53,6 +53,7 @@ def saturation(reading: Reading) -> dict[tuple[str, str], Array]:
 
 def error(reading: Reading) -> dict[tuple[str, str], Array]:
     """Squared norms of the error and of the digital product of the same inputs."""
+    assert reading.weight.value is not None, "observers that need it run with the digital weights"
     weight = reading.product.weight(reading.weight.value).astype(jnp.float32)
     exact = contract(reading.operand, weight, (((2,), (1,)), ((0,), (0,))))
     return {

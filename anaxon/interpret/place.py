@@ -20,7 +20,7 @@ from anaxon.interpret.plan import Plan
 from anaxon.interpret.product import Product, row_of
 from anaxon.interpret.records import Candidate, PlannedBias, PlannedRead, ReadRecord, Records
 from anaxon.interpret.sites import Patterns, Rules, match, patterns_of, plan_of
-from anaxon.interpret.values import Param, Weight
+from anaxon.interpret.values import Param
 from anaxon.types import AnaxonWarning, Array, PyTree
 
 
@@ -79,6 +79,11 @@ class Placer:
         named = sorted(param.paths & self.matched)
         if not named or not param.changed_by:
             return
+        if param.changed_by.endswith(trace.BY_DATA):
+            raise TypeError(
+                f"{named[0]}: {param.changed_by} before {primitive}; which crossbar is read must be known when "
+                "tracing: index with a number, scan over the stack axis, or leave this weight out of the rules"
+            )
         if param.changed_by == "rev":
             raise TypeError(
                 f"{named[0]}: its kernel is flipped before {primitive}, which drives the array from its columns (a "
@@ -93,7 +98,7 @@ class Placer:
         """A changed weight may be multiplied inside a call."""
         return isinstance(value, Param) and value.changed_by is not None and not self.matched.isdisjoint(value.paths)
 
-    def entered(self, weights: list[Weight], primitive: str) -> None:
+    def entered(self, weights: list[Any], primitive: str) -> None:
         """Notes it for one warning at the end."""
         for weight in weights:
             for part in getattr(weight, "parts", (weight,)):

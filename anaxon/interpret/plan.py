@@ -103,11 +103,13 @@ class Plan:
       hardware: one per rule.
       ranges: one per site.
       sites: the placed weights, in the order of the parameters.
+      names: of all parameters, placed or not.
     """
 
     hardware: tuple[Hardware, ...]
     ranges: tuple[Ranges, ...]
     sites: tuple[Site, ...] = static()
+    names: tuple[str, ...] = static(default=())
 
     def of(self, site: Site) -> Hardware:
         """The hardware of a site."""

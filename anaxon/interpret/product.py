@@ -121,7 +121,7 @@ class Conv(Product):
         g, _, _, c = self.sizes
         y = y.reshape(g, ncs[0], *ncs[2:], c)
         y = jnp.moveaxis(y, (0, -1), (1, 2)).reshape(ncs)
-        return jnp.transpose(y, np.argsort(out_spec))
+        return jnp.transpose(y, tuple(np.argsort(out_spec)))
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Row(Product):
     def assemble(self, y: Array) -> Array:
         """Vectors and columns back in the output's order."""
         order = (*self.vectors, *(a for a in range(len(self.out_shape)) if a not in self.vectors))
-        return jnp.transpose(y.reshape([self.out_shape[a] for a in order]), np.argsort(order))
+        return jnp.transpose(y.reshape([self.out_shape[a] for a in order]), tuple(np.argsort(order)))
 
 
 def row_of(weight_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Row:

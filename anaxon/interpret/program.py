@@ -1,5 +1,6 @@
 """`program`: one chip from a plan, a key and parameters."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -35,7 +36,7 @@ def program(key: Array, plan: Plan, params: PyTree) -> Chip:
     """
     check_key(key)
     check_weights(plan, params)
-    return _programmed(key, plan, params)
+    return Chip(tree=_programmed(key, plan, params), plan=plan, key=key)
 
 
 def check_weights(plan: Plan, params: PyTree) -> None:
@@ -44,17 +45,20 @@ def check_weights(plan: Plan, params: PyTree) -> None:
     where = dict(zip(names, leaves, strict=True))
     for site in plan.sites:
         _check(site, where)
+    odd = sorted(set(names) ^ set(plan.names))
+    if odd and plan.names:
+        what = "is missing" if odd[0] in plan.names else "was not there when it was placed"
+        raise ValueError(f"params: expected the tree that was placed; {odd[0]!r} {what}")
 
 
 @jax.jit  # a call outside any trace would otherwise compile hundreds of small programs
-def _programmed(key: Array, plan: Plan, params: PyTree) -> Chip:
+def _programmed(key: Array, plan: Plan, params: PyTree) -> PyTree:
     names, leaves, treedef = paths.flatten(params)
     where = dict(zip(names, leaves, strict=True))
     scales = _scales(plan, where)
     cells = _cells(key, plan, where, scales)
     new = {s.path: _crossbar(s, cells[s.path], where[s.path], scales[s.path]) for s in plan.sites if s.path in cells}
-    tree = treedef.unflatten([new.get(name, leaf) for name, leaf in zip(names, leaves, strict=True)])
-    return Chip(tree=tree, plan=plan, key=key)
+    return treedef.unflatten([new.get(name, leaf) for name, leaf in zip(names, leaves, strict=True)])
 
 
 def _check(site: Site, where: dict[str, Any]) -> None:
@@ -124,9 +128,17 @@ def _cells(key: Array, plan: Plan, where: dict[str, Any], scales: dict[str, Arra
 
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray([name_code(s.path) for s in sites]))
         weights = jnp.stack([_float(where[s.path]) for s in sites])
-        state = jax.vmap(one)(keys, weights, jnp.stack([scales[s.path] for s in sites]))
+        scale = jnp.stack([scales[s.path] for s in sites])
+        # One after another on a CPU: the targets and random words of all blocks at once would not fit its caches.
+        state = _batched(one, len(sites))(keys, weights, scale)
         cells.update({s.path: jax.tree.map(lambda x, i=i: x[i], state) for i, s in enumerate(sites)})
     return cells
+
+
+def _batched(fn: Callable[..., PyTree], count: int) -> Callable[..., PyTree]:
+    if jax.default_backend() == "cpu" and count > 1:
+        return lambda *args: jax.lax.map(lambda a: fn(*a), args)
+    return jax.vmap(fn)
 
 
 def _crossbar(site: Site, cells: PyTree, weight: Array, scale: Array) -> Crossbar:

@@ -184,9 +184,17 @@ class Read:
         planes, weights = xbar.cycles(hw.dac, code)
         z = self._columns(planes)
         limit = self._column_range(z)
-        digital = xbar.digitise(hw.adc, z, limit, self.weight.chip_key, self.key)
-        y = xbar.recombine(hw.array, digital, weights) * self._unit(full_scale)
+        y = xbar.recombine(hw.array, self._digitised(z, limit), weights) * self._unit(full_scale)
         return Conversion(full_scale, code, z, limit, y)
+
+    def _digitised(self, z: Array, limit: Array) -> Array:
+        adc, weight = self.hardware.adc, self.weight
+        if adc is None:
+            return z
+        heads = None
+        if adc.has_columns and weight.index is not None:
+            heads = xbar.column_heads(self.product.weight(weight.index), self.hardware.array.rows)
+        return adc.convert(adc.errors(weight.chip_key, self.key, z, heads, weight.elements), limit)
 
     def _column_range(self, z: Array) -> Array:
         fixed = self.weight.ranges.column
@@ -196,8 +204,9 @@ class Read:
         return safe_scale(jnp.max(jnp.abs(z), initial=0.0))
 
     def _window(self, y: Array, lo: int, hi: int) -> Array:
-        whole = self.axis is None or (lo, hi) == (0, self.shape[self.axis])
-        return y if whole else jax.lax.slice_in_dim(y, lo, hi, axis=self.axis)
+        if self.axis is None or (lo, hi) == (0, self.shape[self.axis]):
+            return y
+        return jax.lax.slice_in_dim(y, lo, hi, axis=self.axis)
 
 
 @dataclass(frozen=True)

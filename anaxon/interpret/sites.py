@@ -76,7 +76,7 @@ def plan_of(records: Records, patterns: Patterns, chosen: dict[str, int], params
     ]
     hardware = tuple(h for _, h in patterns)
     sites = [s if s.hardware >= 0 else _join(s, sites) for s in sites]
-    return Plan(hardware=hardware, ranges=tuple(Ranges() for _ in sites), sites=tuple(sites))
+    return Plan(hardware=hardware, ranges=tuple(Ranges() for _ in sites), sites=tuple(sites), names=tuple(params))
 
 
 def _join(bias: Site, sites: list[Site]) -> Site:

@@ -21,6 +21,7 @@ from anaxon.types import Array
 
 WEIGHTS: tuple[type, ...] = ()  # the concrete weight classes; each interpreter registers its own
 SUMS = ("add", "add_any")
+SELECTIONS, BY_DATA = ("dynamic_slice", "select_n"), " by data"
 RAMPED = ("logistic", "tanh")  # primitives that are activations by themselves; others are marked by `activation`
 
 
@@ -29,7 +30,7 @@ class Machine(Protocol):
 
     scope: control.Scope
 
-    def read(self, weight: Weight, operand: Array, product: Product, dtype: Any) -> Root:
+    def read(self, weight: Any, operand: Array, product: Product, dtype: Any) -> Root:
         """The pending product of an operand and a weight."""
         ...
 
@@ -49,7 +50,7 @@ class Machine(Protocol):
         """Whether a call must be entered to see what becomes of a parameter."""
         ...
 
-    def entered(self, weights: list[Weight], primitive: str) -> None:
+    def entered(self, weights: list[Any], primitive: str) -> None:
         """A custom derivative is lost, because a crossbar is multiplied inside."""
         ...
 
@@ -137,10 +138,13 @@ class Walk:
         """Re-binds the primitive on arrays; parameters in, parameter out."""
         name = eqn.primitive.name
         params = [v.digital(name) if is_weight(v) else v for v in values]
+        if name == "shard_map" and any(is_weight(v) for v in values):
+            raise TypeError("shard_map inside the function hides its weights: put `analog(fn)` inside the shard_map")
         outs = jx.bind(eqn, [self.digital(v) for v in params])
+        paths = frozenset().union(*(p.paths for p in params if isinstance(p, Param)))
         if not all(isinstance(p, Param) for p in params):
-            return outs
-        paths = frozenset().union(*(p.paths for p in params))
+            # A weight chosen by data is no number to multiply digitally: the next product refuses it.
+            return [Param(o, paths, name + BY_DATA) for o in outs] if name in SELECTIONS and paths else outs
         changed = next((p.changed_by for p in params if p.changed_by), None)
         if name == "concatenate" and changed is None and all(len(p.paths) == 1 for p in params):
             members = joined(params, eqn.params["dimension"], eqn.outvars[0].aval)
@@ -166,11 +170,11 @@ class Walk:
 
     def _product(self, eqn: Any, values: list[Any]) -> list[Any]:
         name = eqn.primitive.name
-        for value in values:
-            if isinstance(value, Param) and value.paths:
-                self.machine.reject(value, name)
         position = next((i for i, v in enumerate(values) if is_weight(v)), None)
         if position is None:
+            for value in values:
+                if isinstance(value, Param) and value.paths:
+                    self.machine.reject(value, name)
             return self._plain(eqn, values)
         weight, other = values[position], values[1 - position]
         if is_weight(other):

@@ -150,12 +150,6 @@ def _start(
     return _State(**restored), done[-1]
 
 
-def _mark(config: Training, train: Examples) -> int:
-    """What a checkpoint must agree on besides shapes: the settings and the data."""
-    some = np.ascontiguousarray(train.features[:64]).tobytes()
-    return zlib.crc32(repr(config).encode() + np.ascontiguousarray(train.labels).tobytes() + some)
-
-
 def _epoch(
     fn: Callable[[PyTree, Array], Array],
     optimiser: optax.GradientTransformation,

@@ -159,7 +159,7 @@ def test_bad_numbers_name_the_field(field, value):
 
 
 def test_text_is_a_type_error():
-    with pytest.raises(TypeError, match=r"Gaussian.sigma: expected .* got the text '0.1'"):
+    with pytest.raises(TypeError, match=r"Gaussian.sigma: expected .* got '0.1'"):
         Gaussian(sigma="0.1")
 
 

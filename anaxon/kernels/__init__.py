@@ -1,1 +1,0 @@
-"""Accelerator kernels; imported lazily, never needed for a result."""
