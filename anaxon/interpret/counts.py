@@ -56,10 +56,15 @@ class Counts:
         return self.shift_adds + self.scalings
 
 
-def blocks(site: Site) -> int:
-    """Independent matrices of a weight: its stack, and the axes that scans walk along."""
+def extent(site: Site) -> tuple[int, int, int]:
+    """Stack, rows and columns of the weight itself, however its reads cut it."""
     use = largest(site)
-    return 1 if use is None else max(1, prod(site.shape) // (use.rows * use.cols))
+    if use is None:
+        return 1, 1, prod(site.shape)
+    # Axes that share no scale are a stack; a scale per column leaves the columns apart as well.
+    apart = prod(n for a, n in enumerate(site.shape) if a not in site.shared_axes)
+    stack = max(use.stack, prod(site.shape) // (use.rows * use.cols) if site.by_column else apart)
+    return stack, use.rows, max(1, prod(site.shape) // (use.rows * stack))
 
 
 def largest(site: Site) -> Use | None:
@@ -75,15 +80,14 @@ def arrays(plan: Plan, site: Site) -> int:
     """
     hw = plan.of(site)
     if site.group is None:
-        use = largest(site)
-        rows, cols, stack = (use.rows, use.cols, blocks(site)) if use else (1, prod(site.shape), 1)
+        stack, rows, cols = extent(site)
     else:
         members = [s for s in plan.sites if s.group == site.group]
         if site is not next((s for s in members if s.uses), members[0]):
             return 0
-        shapes = [(u.rows, u.cols, blocks(s)) if (u := largest(s)) else (1, prod(s.shape), 1) for s in members]
-        area, stack = sum(n * c for n, c, _ in shapes), max(b for *_, b in shapes)
-        rows = min(hw.array.rows, ceil(area / max(c for _, c, _ in shapes)))
+        shapes = [extent(s) for s in members]
+        area, stack = sum(n * c for _, n, c in shapes), max(b for b, *_ in shapes)
+        rows = min(hw.array.rows, ceil(area / max(c for *_, c in shapes)))
         cols = ceil(area / rows)
     return 2 * hw.array.slices * stack * hw.array.tiles(rows) * ceil(cols / hw.array.cols)
 
@@ -116,9 +120,8 @@ def count(plan: Plan, site: Site, converters_of: Callable[[Hardware, int], int])
     if site.bias:
         total += _bias_reads(plan, site)
     n = arrays(plan, site)
-    use = largest(site)
-    rows = use.rows * blocks(site) if use else 1
-    return total + Counts(cells=site.cells(hw), arrays=n, converters=converters_of(hw, n), rows=rows)
+    stack, rows, _ = extent(site)
+    return total + Counts(cells=site.cells(hw), arrays=n, converters=converters_of(hw, n), rows=stack * rows)
 
 
 def _reads(plan: Plan, site: Site, use: Use) -> Counts:

@@ -49,6 +49,7 @@ class Site:
       group: sites with the same number share an array and a scale (under a ramp); None for its own.
       digital: whether its numbers are also used as such (a tied embedding), so that a chip keeps them.
       bias: whether it is a bias, programmed as a row of its group's array.
+      by_column: whether every column has its own scale.
     """
 
     path: str
@@ -60,26 +61,16 @@ class Site:
     group: int | None = None
     digital: bool = False
     bias: bool = False
+    by_column: bool = False
 
     @property
     def rows(self) -> int:
         """Rows of its tallest read."""
         return max((u.rows for u in self.uses), default=1)
 
-    @property
-    def cols(self) -> int:
-        """Logical columns over the stack: weights per row."""
-        return max(1, prod(self.shape) // max(1, self.rows))
-
     def cells(self, hardware: Hardware) -> int:
         """Memristors that hold it: pairs times slices times weights, no padding."""
         return 2 * hardware.array.slices * prod(self.shape)
-
-    def arrays(self, hardware: Hardware) -> int:
-        """Physical arrays it takes: tiles x slices x polarities, per stack index."""
-        use = max(self.uses, key=lambda u: u.rows, default=None)
-        stack, rows, cols = (use.stack, use.rows, use.cols) if use else (1, 1, prod(self.shape))
-        return 2 * hardware.array.slices * stack * hardware.array.tiles(rows) * -(-cols // hardware.array.cols)
 
 
 @pytree
@@ -135,15 +126,14 @@ class Plan:
 
 
 def _row(plan: Plan, site: Site) -> tuple[str, ...]:
+    from anaxon.interpret.counts import arrays, extent  # counts are made from plans; only their table looks back
+
     hw = plan.of(site)
-    use = max(site.uses, key=lambda u: u.rows, default=None)
     kinds = sorted({kind for u in site.uses for kind, _ in u.conversions})
     ends = "digital product" if hw.is_ideal else "bias row" if site.bias else "+".join(kinds) or "unused"
-    arrays = "-" if hw.is_ideal else str(site.arrays(hw))
-    cells = "-" if hw.is_ideal else str(site.cells(hw))
+    held = ("-", "-") if hw.is_ideal else (str(arrays(plan, site)), str(site.cells(hw)))
     reads = str(sum(u.vectors * u.executions for u in site.uses))
-    stack, rows, cols = (str(v) for v in ((use.stack, use.rows, use.cols) if use else (1, 1, prod(site.shape))))
-    return site.path, "x".join(map(str, site.shape)), stack, rows, cols, arrays, cells, reads, ends
+    return site.path, "x".join(map(str, site.shape)), *map(str, extent(site)), *held, reads, ends
 
 
 @pytree

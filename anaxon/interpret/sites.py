@@ -124,6 +124,7 @@ def _site(
         group=groups.get(name),
         digital=name in records.digital,
         bias=name in records.biases and not uses,
+        by_column=hardware is not None and hardware.array.scale == "column",
     )
 
 

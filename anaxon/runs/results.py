@@ -10,6 +10,7 @@ import numpy as np
 
 from anaxon import statistics
 from anaxon.data import keywords, real_speech
+from anaxon.interpret import counts
 from anaxon.interpret.components import load_components
 from anaxon.interpret.cost import cost
 from anaxon.interpret.explain import explain
@@ -143,9 +144,9 @@ def layers(plan: Plan, arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """One entry for each placed weight; error and saturation are over chips, None where nothing converts linearly."""
     found = []
     for site in plan.sites:
-        hardware = plan.of(site)
-        entry: dict[str, Any] = {"path": site.path, "shape": list(site.shape), "rows": site.rows, "cols": site.cols}
-        entry |= {} if hardware.is_ideal else {"arrays": site.arrays(hardware), "cells": site.cells(hardware)}
+        hardware, (_, rows, cols) = plan.of(site), counts.extent(site)
+        entry: dict[str, Any] = {"path": site.path, "shape": list(site.shape), "rows": rows, "cols": cols}
+        entry |= {} if hardware.is_ideal else {"arrays": counts.arrays(plan, site), "cells": site.cells(hardware)}
         for name in ("error", "saturation"):
             values = arrays.get(f"{name}/{site.path}")
             entry[name] = None if values is None else statistics.mean_over(values, "chips").as_json()

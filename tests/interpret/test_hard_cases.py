@@ -124,3 +124,17 @@ def test_a_tree_that_is_not_the_plans():
     plan = ax.place(lambda p, x: x @ p["w"] + p["b"], EXACT)(params, jnp.ones((1, 3)))
     with pytest.raises(ValueError, match="params: expected the tree that was placed; 'b' is missing"):
         ax.program(jax.random.key(0), plan, {"w": params["w"]})
+
+
+def test_arrays_are_those_of_the_weight_however_it_is_read():
+    from anaxon.interpret.counts import arrays
+
+    hw = ax.Hardware(device=ax.IdealDevice(), array=ax.Array(rows=128, cols=128, weight_bits=4))
+    x = jnp.ones((2, 128))
+    three = lambda p, x: jnp.concatenate([x @ p[:, i : i + 64] for i in (0, 64, 128)], -1)  # noqa: E731
+    plan = ax.place(three, hw)(jnp.ones((128, 192)), x)
+    assert arrays(plan, plan.sites[0]) == 2 * 3 * 1 * 2  # polarities, slices, row tiles, column tiles
+    scanned = lambda p, x: lax.scan(lambda c, w: (c @ w, 0), x, p)[0]  # noqa: E731
+    plan = ax.place(scanned, hw)(jnp.ones((3, 128, 128)), x)
+    assert arrays(plan, plan.sites[0]) == 2 * 3 * 3
+    assert "18" in repr(plan)
