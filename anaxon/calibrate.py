@@ -5,13 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from anaxon.interpret.analog import observed
 from anaxon.interpret.observe import by_path, ranges
 from anaxon.interpret.plan import Plan, Ranges
 from anaxon.interpret.program import check_weights, program
 from anaxon.prng import check_key, fold_name
-from anaxon.types import Array, PyTree, replace
+from anaxon.types import Array, PyTree, is_concrete, replace
 
 # How far an unfixed ADC range reaches beyond the largest column seen: other chips' columns are larger at times.
 HEADROOM = 1.05
@@ -35,9 +36,20 @@ def calibrate(fn: Callable[..., Any]) -> Callable[..., Plan]:
     def run(key: Array, plan: Plan, params: PyTree, *inputs: PyTree) -> Plan:
         check_key(key)
         check_weights(plan, params)
+        _check_inputs(inputs)
         return measured(key, plan, params, *inputs)
 
     return run
+
+
+def _check_inputs(inputs: PyTree) -> None:
+    """Ranges from no data, or from data that are not finite, would be wrong without a sign of it."""
+    for i, x in enumerate(jax.tree.leaves(inputs)):
+        if not is_concrete(x) or not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+            continue
+        if jnp.size(x) == 0 or not np.all(np.isfinite(np.asarray(x, np.float32))):
+            what = "none" if jnp.size(x) == 0 else "values that are not finite"
+            raise ValueError(f"calibrate: expected finite data in input {i}, shape {jnp.shape(x)}; got {what}")
 
 
 def _ranges(plan: Plan, i: int, seen: dict[str, Array] | None) -> Ranges:

@@ -70,7 +70,7 @@ def _hint(args: argparse.Namespace) -> str:
         folder.log("failed:\n" + traceback.format_exc())
     except OSError:
         return f" ({folder.path} cannot be written; continue with --resume when it can)"
-    return f" (details in {folder.path / 'log.txt'}; what is done is kept, continue with --resume)"
+    return f" (details in {folder.path / 'log.txt'}; what is done is kept; when that is mended, continue with --resume)"
 
 
 def parser() -> argparse.ArgumentParser:

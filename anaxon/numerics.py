@@ -73,5 +73,8 @@ def safe_sqrt(x: Array) -> Array:
 
 
 def safe_scale(absmax: Array) -> Array:
-    """A scale that is never zero: an all-zero weight or input has scale 1, so that 0 / scale is 0 and not NaN."""
-    return jnp.where(absmax > 0, absmax, jnp.ones_like(absmax))
+    """A scale that is never zero: an all-zero weight or input has scale 1, so that 0 / scale is 0 and not NaN.
+
+    NaN stays NaN: a diverged weight must not come out of a chip as plausible numbers.
+    """
+    return jnp.where(absmax == 0, jnp.ones_like(absmax), absmax)

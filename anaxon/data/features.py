@@ -33,6 +33,8 @@ class LogMel:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"features.{name} must be a positive whole number; got {value!r}")
+        if self.mels > self.window // 2:
+            raise ValueError(f"features.mels: expected at most half of window={self.window}; got {self.mels}")
         if not 0 <= self.low < self.high <= RATE / 2:
             raise ValueError(f"features.low, features.high: need 0 <= low < high <= {RATE / 2}; "
                              f"got {self.low}, {self.high}")  # fmt: skip

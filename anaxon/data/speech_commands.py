@@ -39,6 +39,8 @@ def folder_of(config: "KeywordData") -> Path:
       ValueError: when it is no Speech Commands copy; the sentence names the first thing that is missing.
     """
     folder = Path(str(config.path)).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"data.path: there is no folder {folder}")
     for name in (*_LISTS.values(), *voices.KEYWORDS, _NOISE):
         if not (folder / name).exists():
             raise ValueError(f"data.path: {folder} is no Speech Commands folder: it has no {name}")

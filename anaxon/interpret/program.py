@@ -41,6 +41,8 @@ def program(key: Array, plan: Plan, params: PyTree) -> Chip:
 
 def check_weights(plan: Plan, params: PyTree) -> None:
     """Raises `ValueError` for parameters that are not the plan's, or not finite where they are concrete."""
+    if not isinstance(plan, Plan):
+        raise TypeError(f"plan: expected what `place` returns; got {type(plan).__name__}")
     names, leaves, _ = paths.flatten(params)
     where = dict(zip(names, leaves, strict=True))
     for site in plan.sites:

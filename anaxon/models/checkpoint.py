@@ -61,11 +61,11 @@ def _path(folder: Path, epoch: int) -> Path:
 
 
 def _line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:80]
 
 
 def _orbax():  # noqa: ANN202 - the module, imported late: it takes a second
     import orbax.checkpoint as ocp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # it prints every thread's traceback before the one error
     return ocp

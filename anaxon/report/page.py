@@ -80,10 +80,11 @@ def _tiles(record: dict[str, Any]) -> str:
     tiles = [
         ("Accuracy on a chip", percent(chip["mean"]), f"95 % interval {interval(chip)} over chips and clips"),
         ("Digital, same clips", percent(m["float_accuracy_panel"]["mean"]),
-         f"the chips lose {100 * loss['mean']:.1f} points {points(loss)}"),
+         f"the chips lose {100 * loss['mean']:.1f} points {points(loss)} on this small panel"),
+        ("Loss, full test set", _full_loss(m), _where_lost(m)),
         ("Spread of chips", f"± {100 * chip['std']:.1f} points",
-         f"standard deviation on the panel, read noise included; 5 to 95 % of the chips: {100 * q['0.05']:.1f} to "
-         f"{percent(q['0.95'])}"),
+         f"standard deviation on the panel's {m['float_accuracy_panel']['n']} clips, read noise and clip sampling "
+         f"included; 5 to 95 % of the chips: {100 * q['0.05']:.1f} to {percent(q['0.95'])}"),
         ("Energy per inference", quantity(cost["energy"], "J"),
          f"{quantity(cost['latency'], 's')}, {cost['area'] * 1e6:.3g} mm²: estimates, see below"),
     ]  # fmt: skip
@@ -93,6 +94,21 @@ def _tiles(record: dict[str, Any]) -> str:
         for n, v, t in tiles
     )
     return f'<div class="tiles">{cards}</div>'
+
+
+def _full_loss(metrics: dict[str, Any]) -> str:
+    lost = metrics["float_accuracy"]["mean"] - metrics["chip_accuracy_full_test"]["mean"]
+    return f"{100 * lost:.1f} points"
+
+
+def _where_lost(metrics: dict[str, Any]) -> str:
+    """How much of the loss perfect cells with the same bits and converters have too."""
+    perfect = metrics["float_accuracy"]["mean"] - metrics["quantised_accuracy"]["mean"]
+    cells = metrics["quantised_accuracy"]["mean"] - metrics["chip_accuracy_full_test"]["mean"]
+    return (
+        f"{100 * perfect:.1f} of them by bits and converters alone (perfect cells), {100 * cells:.1f} by the cells; "
+        "differences of means over all test clips"
+    )
 
 
 def _warning(record: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from anaxon.data import keywords, real_speech
+from anaxon.data import keywords, real_speech, speech_commands
 from anaxon.data.features import log_mel_batches
 from anaxon.hardware import Hardware
 from anaxon.interpret.components import DEFAULT, load_components
@@ -66,6 +66,8 @@ def read(table: Mapping[str, Any]) -> Settings:
     if "hardware" not in table:
         raise ValueError('hardware: missing; expected a table such as [hardware] with preset = "vcm-4bit"')
     sections: dict[str, Any] = {name: from_table(kind, table.get(name, {}), name) for name, kind in SECTIONS.items()}
+    if sections["data"].path is not None:
+        speech_commands.folder_of(sections["data"])  # before a run's folder is made
     return Settings(
         seed=seed,
         hardware=hardware_from(table["hardware"]),

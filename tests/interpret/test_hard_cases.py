@@ -138,3 +138,27 @@ def test_arrays_are_those_of_the_weight_however_it_is_read():
     plan = ax.place(scanned, hw)(jnp.ones((3, 128, 128)), x)
     assert arrays(plan, plan.sites[0]) == 2 * 3 * 3
     assert "18" in repr(plan)
+
+
+def test_nan_weights_come_out_as_nan_inside_a_trace():
+    weight, x = jnp.ones((4, 3)).at[1, 2].set(jnp.nan), jnp.ones((2, 4))
+    hw = ax.Hardware(device=ax.Gaussian(sigma=0.02), array=ax.Array(weight_bits=4), adc=ax.ADC.bits(4, 4))
+
+    def fn(w, x):
+        return x @ w
+
+    plan = ax.place(fn, hw)(weight, x)
+    y = jax.jit(lambda w: ax.analog(fn)(jax.random.key(0), ax.program(jax.random.key(1), plan, w), x))(weight)
+    assert np.all(np.isnan(y))
+
+
+@pytest.mark.parametrize(("x", "says"), [(jnp.zeros((0, 4)), "got none"), (jnp.full((2, 4), jnp.inf), "not finite")])
+def test_calibration_needs_finite_data(x, says):
+    plan = ax.place(lambda w, x: x @ w, EXACT)(jnp.ones((4, 3)), jnp.ones((2, 4)))
+    with pytest.raises(ValueError, match=f"calibrate: expected finite data in input 0.*{says}"):
+        ax.calibrate(lambda w, x: x @ w)(jax.random.key(0), plan, jnp.ones((4, 3)), x)
+
+
+def test_swapped_arguments_are_named():
+    with pytest.raises(TypeError, match="plan: expected what `place` returns; got dict"):
+        ax.program(jax.random.key(0), {}, {})
