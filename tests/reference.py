@@ -54,11 +54,30 @@ def adc(z, full_scale, step):
     return step * np.clip(np.round(z / step), -n, n)
 
 
-def uniform_adc(z_all, bits):
-    """A converter whose range is the absmax of everything it sees: `z -> code`."""
-    absmax = max(np.abs(z).max() for z in z_all)
-    absmax = absmax if absmax > 0 else 1.0
-    return lambda z: adc(z, absmax, absmax / (2 ** (bits - 1) - 1))
+def fixed_adc(full_scale, step):
+    """A converter of given range: all columns to `(full_scale, step)`."""
+    return lambda columns: (full_scale, step)
+
+
+def uniform_adc(bits):
+    """A converter whose range is the absmax of everything it sees."""
+
+    def ranges(columns):
+        absmax = max(np.abs(z).max() for z in columns)
+        absmax = absmax if absmax > 0 else 1.0
+        return absmax, absmax / (2 ** (bits - 1) - 1)
+
+    return ranges
+
+
+def undecided(z, step):
+    """Columns between two codes to within float32: half the absmax lies between 63 and 64 of 127 codes.
+
+    Sums in units of a power of two are exact, and then both round half to even.
+    """
+    if np.log2(step) % 1 == 0:
+        return np.zeros(z.shape, bool)
+    return np.abs(np.abs(z / step) % 1 - 0.5) < 1e-4
 
 
 def columns(x, weight, *, bits, cell_bits, rows, dac_bits, encoding, scale_axes, clip_sigma):
@@ -76,7 +95,7 @@ def columns(x, weight, *, bits, cell_bits, rows, dac_bits, encoding, scale_axes,
 def matmul(
     x,
     weight,
-    convert,
+    ranges=None,
     *,
     bits=4,
     cell_bits=1,
@@ -86,7 +105,10 @@ def matmul(
     scale_axes=None,
     clip_sigma=None,
 ):
-    """`x @ weight` on arrays; `convert` maps the list of column sums to the function of one conversion."""
+    """`x @ weight` on arrays; NaN where a column lies between two codes, which float32 may round either way.
+
+    `ranges` gives the ADC's (full scale, step) for all columns; none for exact sums.
+    """
     found, unit = columns(
         x,
         weight,
@@ -98,8 +120,11 @@ def matmul(
         scale_axes=scale_axes,
         clip_sigma=clip_sigma,
     )
-    code = convert([z for _, z in found])
-    return sum(worth * code(z) for worth, z in found) * unit.reshape(1, -1)
+    if ranges is None:
+        return sum(worth * z for worth, z in found) * unit.reshape(1, -1)
+    full_scale, step = ranges([z for _, z in found])
+    total = sum(worth * np.where(undecided(z, step), np.nan, adc(z, full_scale, step)) for worth, z in found)
+    return total * unit.reshape(1, -1)
 
 
 def conv1d_patches(x, window, stride, dilation, pad):

@@ -56,6 +56,11 @@ class Product:
             return w.reshape(*w.shape[:lead], g, n, c)
         return jnp.moveaxis(w.reshape(*w.shape[:lead], n, g, c), -2, -3)
 
+    @property
+    def vector_axes(self) -> tuple[int, ...]:
+        """The output axes that number input vectors; the others are stack and columns."""
+        raise NotImplementedError
+
     def operand(self, x: Array) -> Array:
         """The operand as `[G, M, N]`."""
         raise NotImplementedError
@@ -73,6 +78,12 @@ class Dot(Product):
     x_rows: tuple[int, ...] = ()
     x_free: tuple[int, ...] = ()
     weight_is_left: bool = False
+
+    @property
+    def vector_axes(self) -> tuple[int, ...]:
+        """Behind the stack axes, and behind the columns if the weight is the left operand."""
+        first = len(self.stack) + (len(self.cols) if self.weight_is_left else 0)
+        return tuple(range(first, first + len(self.x_free)))
 
     def operand(self, x: Array) -> Array:
         """Batch, free, contracted."""
@@ -96,6 +107,12 @@ class Conv(Product):
     """`conv_general_dilated` with the weight as kernel."""
 
     params: Any = None
+
+    @property
+    def vector_axes(self) -> tuple[int, ...]:
+        """Batch and positions."""
+        batch, _, *positions = self.params["dimension_numbers"].out_spec
+        return (batch, *positions)
 
     def operand(self, x: Array) -> Array:
         """Windows of the input: `[N * positions, channels * window]`, split into groups."""
@@ -132,8 +149,8 @@ class Row(Product):
     """
 
     @property
-    def vectors(self) -> tuple[int, ...]:
-        """The output axes along which the row is read again."""
+    def vector_axes(self) -> tuple[int, ...]:
+        """Where the row is read again."""
         return tuple(a for a, n in enumerate(self.out_shape) if self.weight_shape[a] != n)
 
     def operand(self, x: Array) -> Array:
@@ -142,7 +159,7 @@ class Row(Product):
 
     def assemble(self, y: Array) -> Array:
         """Vectors and columns back in the output's order."""
-        order = (*self.vectors, *(a for a in range(len(self.out_shape)) if a not in self.vectors))
+        order = (*self.vector_axes, *(a for a in range(len(self.out_shape)) if a not in self.vector_axes))
         return jnp.transpose(y.reshape([self.out_shape[a] for a in order]), tuple(np.argsort(order)))
 
 

@@ -131,6 +131,11 @@ class PlannedRead:
     axis: int | None
     memo: dict[Any, Any] = field(default_factory=dict)
 
+    @property
+    def product(self) -> Product:
+        """Of the read."""
+        return self.record.product
+
     def note(self, kind: str, lo: int, hi: int) -> None:
         """Notes the conversion of a window."""
         window = (lo, hi) if self.axis is not None else (0, self.record.product.sizes[3])

@@ -231,6 +231,8 @@ class Walk:
 
     def _bias(self, line: Line, value: Any) -> Root | None:
         value = value.members if isinstance(value, JoinedParam) else value
+        if not (isinstance(value, Param) or is_weight(value)) or not _fits_a_row(line, tuple(value.shape)):
+            return None
         if not isinstance(value, Joined):
             return self.machine.bias(line, value, line.shape)
         axis = value.axis
@@ -238,6 +240,18 @@ class Walk:
         roots = [self.machine.bias(line, p, s) for p, s in zip(value.parts, shapes, strict=True)]
         found = tuple(r for r in roots if r is not None)
         return JoinedRoot(found, line.shape, line.dtype, axis) if len(found) == len(roots) else None
+
+
+def _fits_a_row(line: Line, shape: tuple[int, ...]) -> bool:
+    """Whether something added to a line has one number for each column, the same for every input vector."""
+    if len(shape) != len(line.shape):
+        return False
+    part = line.parts[0]
+    root, _, _ = next(part.members())
+    if part.views:  # the axes have moved
+        return all(n in (1, m) for n, m in zip(shape, line.shape, strict=True)) and max(shape, default=1) > 1
+    vectors = root.product.vector_axes
+    return all(n == (1 if a in vectors else m) for a, (n, m) in enumerate(zip(shape, line.shape, strict=True)))
 
 
 def _members(eqn: Any, values: list[Any]) -> tuple[list[Any], int]:

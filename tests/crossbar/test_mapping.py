@@ -31,13 +31,15 @@ def run(fn, w, x, array, dac=None, adc=None):
 
 def assert_same_codes(y, exact):
     """Equal but for float32 rounding of the digital sums: one code more or less would be a thousand times that."""
-    np.testing.assert_allclose(y, exact, rtol=0, atol=4e-6 * np.abs(exact).max())
+    decided = ~np.isnan(exact)
+    assert np.mean(decided) > 0.5
+    np.testing.assert_allclose(np.asarray(y)[decided], exact[decided], rtol=0, atol=4e-6 * np.abs(exact[decided]).max())
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 7, 8, None])
 def test_weight_bits(bits):
     y = run(product, W, X, ax.Array(rows=8, weight_bits=bits))
-    assert_same_codes(y, reference.matmul(X, W, lambda z: reference.uniform_adc(z, 8), bits=bits, rows=8))
+    assert_same_codes(y, reference.matmul(X, W, reference.uniform_adc(8), bits=bits, rows=8))
 
 
 @pytest.mark.parametrize("cell_bits", [1, 2, 3])
@@ -45,14 +47,13 @@ def test_weight_bits(bits):
 def test_cell_bits(bits, cell_bits):
     """7 magnitude bits in cells of 2 or 3: the last slice is not full."""
     y = run(product, W, X, ax.Array(rows=8, weight_bits=bits, cell_bits=cell_bits))
-    convert = lambda z: reference.uniform_adc(z, 8)  # noqa: E731
-    assert_same_codes(y, reference.matmul(X, W, convert, bits=bits, cell_bits=cell_bits, rows=8))
+    assert_same_codes(y, reference.matmul(X, W, reference.uniform_adc(8), bits=bits, cell_bits=cell_bits, rows=8))
 
 
 @pytest.mark.parametrize("rows", [1, 7, 19, 128])
 def test_rows_of_a_tile(rows):
     y = run(product, W, X, ax.Array(rows=rows))
-    assert_same_codes(y, reference.matmul(X, W, lambda z: reference.uniform_adc(z, 8), rows=rows))
+    assert_same_codes(y, reference.matmul(X, W, reference.uniform_adc(8), rows=rows))
 
 
 @pytest.mark.parametrize(("scale", "axes"), [("tensor", None), ("column", (0,))], ids=["tensor", "column"])
@@ -60,8 +61,9 @@ def test_rows_of_a_tile(rows):
 def test_scale_and_clipping(scale, axes, clip_sigma):
     w = W * np.array([1, 3, 0.1, 0, 2], np.float32)  # columns of different size, one of zeros
     y = run(product, w, X, ax.Array(rows=8, scale=scale, clip_sigma=clip_sigma))
-    convert = lambda z: reference.uniform_adc(z, 8)  # noqa: E731
-    assert_same_codes(y, reference.matmul(X, w, convert, rows=8, scale_axes=axes, clip_sigma=clip_sigma))
+    assert_same_codes(
+        y, reference.matmul(X, w, reference.uniform_adc(8), rows=8, scale_axes=axes, clip_sigma=clip_sigma)
+    )
 
 
 def test_a_stack_has_one_scale_for_each_index():
@@ -78,23 +80,23 @@ def test_a_stack_has_one_scale_for_each_index():
         assert chip.tree.scale.shape == (3, 1, 1)
         y = ax.analog(fn)(jax.random.key(1), chip, x)
         for i in range(3):
-            assert_same_codes(y[i], reference.matmul(X, w[i], lambda z: lambda z: z))
+            assert_same_codes(y[i], reference.matmul(X, w[i]))
 
 
 @pytest.mark.parametrize("encoding", ["amplitude", "pulse-width", "bit-serial"])
 @pytest.mark.parametrize("dac_bits", [2, 8])
 def test_dac_encodings(encoding, dac_bits):
-    y = run(product, W, X, ax.Array(rows=8), ax.DAC(bits=dac_bits, encoding=encoding))
-    convert = lambda z: reference.uniform_adc(z, 8)  # noqa: E731
-    assert_same_codes(y, reference.matmul(X, W, convert, rows=8, dac_bits=dac_bits, encoding=encoding))
+    y = run(product, W, X, ax.Array(rows=8), ax.DAC(bits=dac_bits, encoding=encoding), ax.ADC.bits(4, 1))
+    ranges = reference.fixed_adc(8.0, 0.5)
+    assert_same_codes(y, reference.matmul(X, W, ranges, rows=8, dac_bits=dac_bits, encoding=encoding))
 
 
 @pytest.mark.parametrize(("range_bits", "precision_bits"), [(4, 4), (2, 6), (1, 3)])
 def test_fixed_adc(range_bits, precision_bits):
     """Saturates at the smaller ranges."""
     y = run(product, W, X, ax.Array(rows=8), adc=ax.ADC.bits(range_bits, precision_bits))
-    convert = lambda z: lambda z: reference.adc(z, 2.0 ** (range_bits - 1), 2.0**-precision_bits)  # noqa: E731
-    assert_same_codes(y, reference.matmul(X, W, convert, rows=8))
+    ranges = reference.fixed_adc(2.0 ** (range_bits - 1), 2.0**-precision_bits)
+    assert_same_codes(y, reference.matmul(X, W, ranges, rows=8))
 
 
 @pytest.mark.parametrize(("stride", "dilation", "pad"), [(1, 1, (1, 1)), (2, 1, (0, 0)), (1, 2, (2, 1))])
@@ -110,7 +112,7 @@ def test_convolution(stride, dilation, pad):
     y = run(conv, kernel, x, ax.Array(rows=8))
     patches, positions = reference.conv1d_patches(x, 3, stride, dilation, pad)
     rows = kernel.transpose(1, 0, 2).reshape(12, 5)
-    exact = reference.matmul(patches, rows, lambda z: reference.uniform_adc(z, 8), rows=8)
+    exact = reference.matmul(patches, rows, reference.uniform_adc(8), rows=8)
     assert_same_codes(y, exact.reshape(2, positions, 5))
 
 

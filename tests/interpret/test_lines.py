@@ -281,6 +281,14 @@ def test_a_ramp_that_just_fits():
     assert [s.bias for s in plan.sites] == [True, False]
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (3, 1), (3, 6)], ids=["number", "one", "by vector", "by both"])
+def test_what_is_no_bias_row_is_added_digitally(shape):
+    """A row holds one number for each column, the same for every input vector."""
+    params = P | {"s": data(*shape, seed=5)}
+    fn = lambda p, x: jnp.tanh(x @ p["w"] + p["s"])  # noqa: E731
+    assert counted(fn, {"w": RAMP}, params) == {"w": {"linear": 18}}
+
+
 def test_a_changed_bias_is_refused():
     with pytest.raises(TypeError, match="b: a bias row must hold a parameter as it is; this one passed mul"):
         ax.place(lambda p, x: jnp.tanh(x @ p["w"] + 2 * p["b"]), {"w": RAMP})(P, X)
