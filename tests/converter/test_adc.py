@@ -15,7 +15,7 @@ def column(adc, w=1.0, chip_key=KEY, read_key=KEY, vectors=1, columns=1):
     x = x.at[:, 1].set(0.0)
     fn = lambda w, x: x @ w  # noqa: E731
     chip = ax.program(chip_key, ax.place(fn, hw)(weight, x), weight)
-    return np.asarray(ax.analog(fn)(read_key, chip, x), np.float64)
+    return np.asarray(jax.jit(ax.analog(fn))(read_key, chip, x), np.float64)
 
 
 @pytest.mark.parametrize(("w", "code"), [(0.03, 0.0), (0.032, 0.0625), (0.5, 0.5), (-0.47, -0.5), (1.0, 1.0)])

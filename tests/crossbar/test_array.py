@@ -17,7 +17,7 @@ def transfer(x, dac, device=MEANS):
     w = jnp.ones((1, 1))
     fn = lambda w, x: x @ w  # noqa: E731
     plan = ax.place(fn, hw)(w, x[:, None])
-    return np.asarray(ax.analog(fn)(KEY, ax.program(KEY, plan, w), x[:, None]), np.float64)[:, 0]
+    return np.asarray(jax.jit(ax.analog(fn))(KEY, ax.program(KEY, plan, w), x[:, None]), np.float64)[:, 0]
 
 
 def full_current(volts):
@@ -58,7 +58,7 @@ def test_read_noise_has_the_variance_of_the_sum_and_is_fresh_for_each_vector():
     hw = ax.Hardware(device=device, array=ax.Array(weight_bits=2, rows=64), dac=ax.DAC())
     w, x = jnp.ones((10, 1)), jnp.concatenate([jnp.ones((4000, 6)), jnp.zeros((4000, 4))], 1)
     fn = lambda w, x: x @ w  # noqa: E731
-    y = np.asarray(ax.analog(fn)(KEY, ax.program(KEY, ax.place(fn, hw)(w, x), w), x), np.float64)[:, 0]
+    y = np.asarray(jax.jit(ax.analog(fn))(KEY, ax.program(KEY, ax.place(fn, hw)(w, x), w), x), np.float64)[:, 0]
     volts = jnp.array([0.6, 0.0])
     pair = sum(chi * omega for chi, omega in zip(device.noise_drive(volts, 0.6), (2.0, 1.0), strict=True))  # r = 0 + 1
     expected = float(6 * pair[0] + 4 * pair[1])
@@ -78,5 +78,5 @@ def test_padded_rows_are_silent(encoding):
     for rows in (3, 128):
         array = ax.Array(weight_bits=2, rows=rows)
         hw = ax.Hardware(device=device, array=array, dac=ax.DAC(encoding=encoding))
-        ys.append(ax.analog(fn)(KEY, ax.program(KEY, ax.place(fn, hw)(w, x), w), x))
+        ys.append(jax.jit(ax.analog(fn))(KEY, ax.program(KEY, ax.place(fn, hw)(w, x), w), x))
     np.testing.assert_allclose(ys[0], ys[1], rtol=1e-6)

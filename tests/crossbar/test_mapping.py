@@ -78,7 +78,7 @@ def test_a_stack_has_one_scale_for_each_index():
     for fn in fns.values():
         chip = ax.program(jax.random.key(0), ax.place(fn, hw)(w, x), w)
         assert chip.tree.scale.shape == (3, 1, 1)
-        y = ax.analog(fn)(jax.random.key(1), chip, x)
+        y = jax.jit(ax.analog(fn))(jax.random.key(1), chip, x)
         for i in range(3):
             assert_same_codes(y[i], reference.matmul(X, w[i]))
 
