@@ -61,7 +61,7 @@ def planned(hardware):
 
 def averages(loss, hardware, knob, value, width):
     """Means and standard errors of the AD gradient and the central difference of `knob` at `value`."""
-    plan = planned(hardware)
+    plan, value = planned(hardware), jnp.float32(value)
 
     def sample(value, key):
         k_w, k_x, k_chip, k_read = jax.random.split(key, 4)

@@ -63,3 +63,12 @@ def trace(fn: Any, *args: Any) -> tuple[Any, Any]:
     """The closed jaxpr of `fn` and the tree structure of its result."""
     jaxpr, shape = jax.make_jaxpr(fn, return_shape=True)(*args)
     return jaxpr, jax.tree.structure(shape)
+
+
+def live(jaxpr: Any, consts: Sequence[Any]) -> list[Any]:
+    """The constants that results depend on: a model's unused random streams do not say what a function is."""
+    needed = {a for a in jaxpr.outvars if not is_literal(a)}
+    for eqn in reversed(jaxpr.eqns):
+        if eqn.effects or any(v in needed for v in eqn.outvars):
+            needed.update(a for a in eqn.invars if not is_literal(a))
+    return [c for v, c in zip(jaxpr.constvars, consts, strict=True) if v in needed]
