@@ -11,6 +11,7 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import ndtri
 
 from anaxon.types import Array
 
@@ -88,10 +89,8 @@ def lookup(table: Array, code: Array) -> Array:
 
 @cache
 def _normal_table() -> np.ndarray:
-    from jax.scipy.special import ndtri
-
-    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-        lower = np.asarray(ndtri(jnp.asarray(probabilities()[: 2 * HALF], jnp.float64)))
+    """On the host: the first call may come from inside any trace."""
+    lower = ndtri(probabilities()[: 2 * HALF])
     middle, fine = lower[:HALF], lower[HALF:]
     return np.concatenate([middle, fine, -fine[::-1]]).astype(np.float32)
 
