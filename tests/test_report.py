@@ -4,8 +4,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from anaxon import report
-from anaxon.report.page import interval, table
+from anaxon.report import keywords, keywords_figures
+from anaxon.report.html import interval, table
 from anaxon.runs import results
 
 CLASSES = ["yes", "no", "<b>"]
@@ -101,7 +101,7 @@ def record(rows):
 
 
 def test_figures_are_pictures(record, rows):
-    drawn = report.figures(record, rows)
+    drawn = keywords_figures.figures(record, rows)
     assert list(drawn) == ["accuracy", "layer_error", "layer_saturation", "classes", "confusion", "energy"]
     for name, image in drawn.items():
         pixels = matplotlib.image.imread(io.BytesIO(image))
@@ -111,7 +111,7 @@ def test_figures_are_pictures(record, rows):
 def test_what_a_hardware_does_not_have_is_left_out(record, rows):
     rows = {k: v for k, v in rows.items() if "/" not in k}
     record["cost"]["energy"] = 0.0
-    assert list(report.figures(record, rows)) == ["accuracy", "classes", "confusion"]
+    assert list(keywords_figures.figures(record, rows)) == ["accuracy", "classes", "confusion"]
 
 
 def test_confusion_change_by_hand():
@@ -123,21 +123,21 @@ def test_confusion_change_by_hand():
     }
     # Two clips of class 0: the digital network answers 0 and 1, two chips answer 0, 2 and 0, 1.
     expected = np.array([[0.5 - 0.5, 0.25 - 0.5, 0.25], [0, 0, 0], [0, 0, 0]])
-    np.testing.assert_allclose(report.confusion_change(rows, 3), 100 * expected, atol=1e-12)
+    np.testing.assert_allclose(keywords_figures.confusion_change(rows, 3), 100 * expected, atol=1e-12)
 
 
 def test_a_real_corpus_has_no_warning(record):
-    page = report.page(record, {})
+    page = keywords.page(record, {})
     assert "This speech is synthetic" not in page and "official split" in page
 
 
 def test_a_synthetic_corpus_is_named_as_such(rows):
-    page = report.page(made_record(rows, name="synthetic (espeak-ng)", synthetic=True), {})
+    page = keywords.page(made_record(rows, name="synthetic (espeak-ng)", synthetic=True), {})
     assert "This speech is synthetic" in page and "No recorded voices were found" in page
 
 
 def test_text_is_escaped_and_counts_are_shown(record):
-    page = report.page(record, {})
+    page = keywords.page(record, {})
     assert "a &lt; b" in page and "a < b" not in page
     assert "1,234" in page  # conversions of both kinds
     assert "15 ± 3 %" in page and "2 nJ" in page and "1 µs" in page

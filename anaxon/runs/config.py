@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import jax
 
 from anaxon.hardware import Hardware
+from anaxon.interpret.components import DEFAULT, load_components
 from anaxon.settings import check_keys
 
 T = TypeVar("T")
@@ -42,6 +43,33 @@ def _value(default: Any, value: Any, where: str) -> Any:
         words = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
         raise TypeError(f"{where}: expected {words.get(expected, expected.__name__)}; got {value!r}")
     return value
+
+
+def seed_of(table: Mapping[str, Any]) -> int:
+    """The seed of a configuration, 0 where none is given.
+
+    Raises:
+      ValueError: for anything but a whole number of 32 bits.
+    """
+    seed = table.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed: expected a whole number from 0 to 2**32 - 1; got {seed!r}")
+    return seed
+
+
+def components_of(table: Mapping[str, Any]) -> str:
+    """The component table that `[cost]` names.
+
+    Raises:
+      ValueError, TypeError: for an unknown key, or a table that cannot be read: now rather than after the run.
+    """
+    given = table.get("cost", {})
+    if not isinstance(given, Mapping):
+        raise TypeError(f"cost: expected a table, [cost]; got {given!r}")
+    check_keys(given, ("components",), "cost")
+    name = given.get("components", DEFAULT)
+    load_components(name)
+    return name
 
 
 def described(hardware: Hardware) -> dict[str, Any]:

@@ -82,6 +82,16 @@ class RunFolder:
                 part.unlink(missing_ok=True)
             raise OSError(error.errno, f"cannot write (what is there is kept): {error.strerror}", str(path)) from error
 
+    def write_report(self, page: str, figures: dict[str, bytes]) -> None:
+        """Writes the page, and its figures as PNG files beside it.
+
+        Raises:
+          OSError: when one cannot be written.
+        """
+        for name, png in figures.items():
+            self.write(f"figures/{name}.png", png)
+        self.write(REPORT, page.encode())
+
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Writes arrays with a checksum, as `anaxon.data.cache` does."""
         cache.save(self.path / name, arrays)

@@ -11,7 +11,6 @@ from rich.table import Table
 from anaxon.data import keywords, real_speech, speech_commands
 from anaxon.data.features import log_mel_batches
 from anaxon.hardware import Hardware
-from anaxon.interpret.components import DEFAULT, load_components
 from anaxon.interpret.place import place
 from anaxon.interpret.plan import Plan
 from anaxon.interpret.text import quantity
@@ -19,7 +18,7 @@ from anaxon.models.train import Training
 from anaxon.presets import hardware_from
 from anaxon.runs import chips, network, results
 from anaxon.runs.chips import Ensemble
-from anaxon.runs.config import described, from_table
+from anaxon.runs.config import components_of, described, from_table, seed_of
 from anaxon.runs.folder import CHIPS, REPORT, RunFolder
 from anaxon.runs.network import Model, Network
 from anaxon.settings import check_keys
@@ -60,9 +59,7 @@ def read(table: Mapping[str, Any]) -> Settings:
       ValueError, TypeError: for a key or a value that is not accepted; the sentence names it.
     """
     check_keys(table, ("job", "seed", *SECTIONS, "hardware", "cost"), "configuration")
-    seed = table.get("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed: expected a whole number from 0 to 2**32 - 1; got {seed!r}")
+    seed = seed_of(table)
     if "hardware" not in table:
         raise ValueError('hardware: missing; expected a table such as [hardware] with preset = "vcm-4bit"')
     sections: dict[str, Any] = {name: from_table(kind, table.get(name, {}), name) for name, kind in SECTIONS.items()}
@@ -72,18 +69,9 @@ def read(table: Mapping[str, Any]) -> Settings:
         seed=seed,
         hardware=hardware_from(table["hardware"]),
         hardware_table=table["hardware"],
-        components=_components(table.get("cost", {})),
+        components=components_of(table),
         **sections,
     )
-
-
-def _components(table: Any) -> str:
-    if not isinstance(table, Mapping):
-        raise TypeError(f"cost: expected a table, [cost]; got {table!r}")
-    check_keys(table, ("components",), "cost")
-    name = table.get("components", DEFAULT)
-    load_components(name)  # complains now rather than after the run
-    return name
 
 
 def planned(settings: Settings) -> Plan:
@@ -144,15 +132,14 @@ def _written(
     settings: Settings, folder: RunFolder, net: Network, plan: Plan, measured: results.Measured, progress: bool
 ) -> dict[str, Any]:
     with folder.busy("report", progress):
-        from anaxon import report
+        from anaxon.report import keywords as report
+        from anaxon.report import keywords_figures
 
         rows = results.rows(measured)
         folder.write_arrays(CHIPS, rows)
         record = results.collect(settings, net, plan, measured, folder.seconds)
-        figures = report.figures(record, rows)
-        for name, png in figures.items():
-            folder.write(f"figures/{name}.png", png)
-        folder.write(REPORT, report.page(record, figures).encode())
+        figures = keywords_figures.figures(record, rows)
+        folder.write_report(report.page(record, figures), figures)
     record["seconds"] = folder.seconds
     folder.finish(record)
     return record

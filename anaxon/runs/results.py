@@ -1,8 +1,5 @@
 """What a keyword run found: rows for every chip, and the numbers of `results.json`."""
 
-import dataclasses
-import importlib.metadata
-import platform
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -10,20 +7,13 @@ import numpy as np
 
 from anaxon import statistics
 from anaxon.data import keywords, real_speech
-from anaxon.interpret import counts
-from anaxon.interpret.components import load_components
-from anaxon.interpret.cost import cost
-from anaxon.interpret.explain import explain
 from anaxon.interpret.plan import Plan
+from anaxon.runs import plan_record, record
 from anaxon.runs.chips import Panel
 from anaxon.runs.network import Network
-from anaxon.settings import config_hash
 
 if TYPE_CHECKING:
     from anaxon.runs.keywords import Settings
-
-SCHEMA = 1
-PACKAGES = ("anaxon", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class Inputs(NamedTuple):
@@ -84,13 +74,7 @@ def collect(settings: "Settings", net: Network, plan: Plan, measured: Measured, 
     """The content of `results.json`."""
     arrays = rows(measured)
     return {
-        "schema": SCHEMA,
-        "job": "keywords",
-        "config": settings.record,
-        "config_hash": config_hash(settings.record),
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
-        "device": device(),
-        "seed": settings.seed,
+        **record.head(settings.record),
         "data": _data(measured.inputs),
         "training": {
             "epochs": settings.training.epochs,
@@ -102,9 +86,9 @@ def collect(settings: "Settings", net: Network, plan: Plan, measured: Measured, 
         "metrics": {**accuracies(arrays), **_checks(measured)},
         "accuracy_quantiles": statistics.quantiles(arrays["accuracy"]),
         "variance": _variance(arrays),
-        "layers": layers(plan, arrays),
-        "cost": bill(plan, settings.components),
-        "nonidealities": explained(plan),
+        "layers": plan_record.layers(plan, arrays),
+        "cost": plan_record.bill(plan, settings.components),
+        "nonidealities": plan_record.explained(plan),
         "seconds": seconds,
     }
 
@@ -140,20 +124,6 @@ def panel_check(arrays: dict[str, np.ndarray]) -> statistics.Estimate:
     return statistics.difference(hits[inside], hits[~inside], "clips")
 
 
-def layers(plan: Plan, arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One entry for each placed weight; error and saturation are over chips, None where nothing converts linearly."""
-    found = []
-    for site in plan.sites:
-        hardware, (_, rows, cols) = plan.of(site), counts.extent(site)
-        entry: dict[str, Any] = {"path": site.path, "shape": list(site.shape), "rows": rows, "cols": cols}
-        entry |= {} if hardware.is_ideal else {"arrays": counts.arrays(plan, site), "cells": site.cells(hardware)}
-        for name in ("error", "saturation"):
-            values = arrays.get(f"{name}/{site.path}")
-            entry[name] = None if values is None else statistics.mean_over(values, "chips").as_json()
-        found.append(entry)
-    return found
-
-
 def _variance(arrays: dict[str, np.ndarray]) -> dict[str, float]:
     """Where the chance in a chip's answer comes from, as standard deviations."""
     parts = statistics.components(arrays["correct"], arrays["labels"][arrays["panel"]])
@@ -185,56 +155,3 @@ def _data(inputs: Inputs) -> dict[str, Any]:
         "classes": list(corpus.classes),
         "checks": [{"name": c.name, "clips": len(c.labels)} for c in inputs.checks],
     }
-
-
-def device() -> dict[str, Any]:
-    """What the run computes on."""
-    first = jax.local_devices()[0]
-    return {"platform": first.platform, "kind": first.device_kind, "count": jax.local_device_count(),
-            "machine": platform.machine(), "system": platform.system()}  # fmt: skip
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed as a package"
-
-
-def bill(plan: Plan, components: str) -> dict[str, Any]:
-    """The cost of one inference as JSON: SI units, in total, by part and by site; where every price is from."""
-    table = load_components(components)
-    total = cost(plan, table)
-    return {
-        "of": "one inference (one clip)",
-        "energy": float(total.energy),
-        "latency": float(total.latency),
-        "area": float(total.area),
-        "programming": float(total.programming),
-        "energy_by_part": _numbers(total.parts),
-        "counts": dataclasses.asdict(total.counts),
-        "sites": [
-            {
-                "path": s.path,
-                "energy": float(s.energy.total),
-                "latency": float(s.latency),
-                "area": float(s.area),
-                "energy_by_part": _numbers(s.energy),
-                "counts": dataclasses.asdict(s.counts),
-            }
-            for s in total.sites
-        ],
-        "components": {"name": table.name, "description": table.description,
-                       "sources": {name: entry.source for name, entry in table.entries.items()}},
-    }  # fmt: skip
-
-
-def _numbers(parts: Any) -> dict[str, float]:
-    return {f.name: float(getattr(parts, f.name)) for f in dataclasses.fields(parts)}
-
-
-def explained(plan: Plan) -> dict[str, Any]:
-    """Which non-ideality is active where, as `explain` has it."""
-    found = explain(plan)
-    sections = [{"title": title, "rows": [list(row) for row in rows]} for title, rows in found.sections]
-    return {"sections": sections, "weights": [list(row) for row in found.sites]}

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tiny
 
-from anaxon import cli, report, statistics
+from anaxon import cli, statistics
 from anaxon.data import cache
+from anaxon.report import keywords_figures
 from anaxon.runs import results
 
 Store = importlib.import_module("anaxon.ensemble")._Store  # `anaxon.ensemble` is the function
@@ -94,7 +95,7 @@ def test_the_report_is_one_file(finished, record):
 
 
 def test_confusion_change_sums_to_the_change_in_accuracy(record, rows):
-    change = report.confusion_change(rows, 12)
+    change = keywords_figures.confusion_change(rows, 12)
     np.testing.assert_allclose(change.sum(1), 0, atol=1e-9)  # an answer gained is an answer lost
     loss = record["metrics"]["accuracy_loss"]["mean"]
     np.testing.assert_allclose(np.trace(change) / 12, -100 * loss, atol=1e-9)  # classes are of equal size
