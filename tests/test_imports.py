@@ -17,7 +17,7 @@ LAYERS = {
     3: {"hardware", "presets", "settings"},
     4: {"interpret"},
     5: {"ensemble", "calibrate", "tune", "store", "statistics"},
-    6: {"flax", "models", "data", "report", "cli", "runs"},
+    6: {"flax", "training", "models", "data", "report", "cli", "runs"},
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 KERNEL_USERS = {"anaxon.crossbar.array", "anaxon.attention.bitserial"}

@@ -15,7 +15,8 @@ from flax import nnx
 from rich.progress import Progress
 
 from anaxon.models import checkpoint
-from anaxon.models.regularise import TrainingNoise, augment, disturb_weights, keep_within
+from anaxon.models.regularise import TrainingNoise, augment
+from anaxon.training import disturb_weights, keep_within, matrices
 from anaxon.types import Array, PyTree
 
 
@@ -120,7 +121,7 @@ def _optimiser(config: Training, batches: int) -> optax.GradientTransformation:
     rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, max(1, steps // 20), max(2, steps))
     return optax.chain(
         optax.clip_by_global_norm(config.gradient_norm),
-        optax.adamw(rate, weight_decay=config.weight_decay, mask=lambda p: jax.tree.map(lambda w: w.ndim > 1, p)),
+        optax.adamw(rate, weight_decay=config.weight_decay, mask=matrices),
         keep_within(config.clip_sigma),
     )
 
@@ -183,6 +184,6 @@ def _epoch(
 def _loss(fn: Callable, config: Training, params: PyTree, key: Array, features: Array, labels: Array) -> Array:
     """Cross entropy with label smoothing on augmented features and disturbed weights."""
     weight_key, input_key = jax.random.split(key)
-    logits = fn(disturb_weights(weight_key, params, config.noise), augment(input_key, features, config.noise))
+    logits = fn(disturb_weights(weight_key, params, config.noise.weight), augment(input_key, features, config.noise))
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), config.smoothing)
     return optax.softmax_cross_entropy(logits, targets).mean()

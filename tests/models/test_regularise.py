@@ -1,22 +1,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from anaxon.models.regularise import TrainingNoise, augment, disturb_weights, keep_within
+from anaxon.models.regularise import TrainingNoise, augment
 
 OFF = {"weight": 0.0, "level": 0.0, "shift": 0, "time_mask": 0, "mel_mask": 0}
 KEY = jax.random.key(0)
-
-
-def test_weight_noise_is_relative_to_the_largest_weight_and_spares_biases():
-    params = {"kernel": jnp.full((200, 200), 0.5).at[0, 0].set(-4.0), "bias": jnp.ones(200)}
-    noisy = disturb_weights(KEY, params, TrainingNoise(**{**OFF, "weight": 0.05}))
-    z = np.asarray(noisy["kernel"] - params["kernel"]) / (0.05 * 4.0)
-    n = z.size
-    assert abs(z.mean()) * np.sqrt(n) < 5 and abs(z.var() - 1) * np.sqrt(n / 2) < 5
-    np.testing.assert_array_equal(noisy["bias"], params["bias"])
 
 
 def test_no_noise_changes_nothing():
@@ -46,17 +36,6 @@ def test_level_is_one_number_a_clip():
     y = np.asarray(augment(KEY, x, TrainingNoise(**{**OFF, "level": 0.3})))
     assert (y == y[:, :1, :1]).all()
     assert abs((y[:, 0, 0] / 0.3).var() - 1) * np.sqrt(4000 / 2) < 5
-
-
-def test_weights_stay_within_their_sigmas():
-    params = {"kernel": jax.random.normal(KEY, (40, 40)), "bias": 10 * jax.random.normal(KEY, (40,))}
-    step = jax.tree.map(lambda w: 0.1 * w, params)
-    updates, _ = keep_within(2.0).update(step, optax.EmptyState(), params)
-    moved = optax.apply_updates(params, updates)
-    wanted = np.asarray(params["kernel"] * 1.1, np.float64)
-    np.testing.assert_allclose(moved["kernel"], np.clip(wanted, -2 * wanted.std(), 2 * wanted.std()), atol=1e-5)
-    np.testing.assert_allclose(moved["bias"], params["bias"] * 1.1, rtol=1e-6)
-    assert keep_within(0).update(step, optax.EmptyState(), params)[0] is step
 
 
 @pytest.mark.parametrize("field", list(OFF))
