@@ -175,7 +175,24 @@ def _activation(section: dict[str, Any], where: str) -> Ramp:
     kind = section.pop("kind", "ramp")
     if kind != "ramp":
         raise ValueError(f"{where}.kind: expected 'ramp'; got {kind!r}")
-    return _built(Ramp, section, where)
+    checked = _checked(Ramp, section, where, files=("measured",))
+    if "measured" in checked:
+        checked["measured"] = _measured(checked["measured"], checked.get("g_max", Ramp.g_max), f"{where}.measured")
+    return _call(Ramp, checked, where)
+
+
+def _measured(files: Any, g_max: float, where: str) -> dict[str, Any]:
+    """Measured ramp columns of one CSV file or several, each with a column `activation`."""
+    from anaxon.converter.ramp.table import read_conductances
+
+    found: dict[str, Any] = {}
+    for file in files if isinstance(files, list) else [files]:
+        new = _call(read_conductances, {"path": _file(file, where), "g_max": g_max}, where)
+        twice = sorted(found.keys() & new.keys())
+        if twice:
+            raise ValueError(f"{where}: {', '.join(twice)} is in two files")
+        found |= new
+    return found
 
 
 def _file(path: Any, where: str) -> Path:

@@ -10,6 +10,7 @@ from anaxon.converter.ramp.activation import find as find
 from anaxon.converter.ramp.activation import is_known as is_known
 from anaxon.converter.ramp.activation import marked_name as marked_name
 from anaxon.converter.ramp.calibration import best as best
+from anaxon.converter.ramp.calibration import bias_error as bias_error
 from anaxon.converter.ramp.calibration import calibrated as calibrated
 from anaxon.converter.ramp.calibration import one_point as one_point
 from anaxon.converter.ramp.calibration import two_point as two_point
@@ -32,6 +33,10 @@ from anaxon.converter.ramp.linearity import inl_input as inl_input
 from anaxon.converter.ramp.linearity import missing_codes as missing_codes
 from anaxon.converter.ramp.linearity import share_within as share_within
 from anaxon.converter.ramp.ramp import Ramp as Ramp
+from anaxon.converter.ramp.ramp import check_reachable as check_reachable
 from anaxon.converter.ramp.ramp import design_of as design_of
 from anaxon.converter.ramp.ramp import read_noise as read_noise
 from anaxon.converter.ramp.ramp import sample as sample
+from anaxon.converter.ramp.table import programming_table as programming_table
+from anaxon.converter.ramp.table import read_conductances as read_conductances
+from anaxon.converter.ramp.table import write_programming_table as write_programming_table

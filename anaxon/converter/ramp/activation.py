@@ -7,7 +7,7 @@ closed form; a callable's comes from the user or from a table of its values, mad
 import difflib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
 from typing import Any
@@ -46,7 +46,7 @@ class Activation:
     rising: bool | None = None
     strict: tuple[float, float] = (-inf, inf)
     exact: Callable[[Any], Any] | None = None
-    tabulated: Table | None = None
+    tabulated: Table | None = field(default=None, repr=False)
 
     @cached_property
     def table(self) -> Table:

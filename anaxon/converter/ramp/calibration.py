@@ -10,7 +10,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from anaxon.converter.ramp.column import Distribution, bias_ratio, errors, largest_step
+from anaxon.converter.ramp.column import Distribution, bias_devices, bias_ratio, errors, largest_step
 from anaxon.converter.ramp.design import Design
 from anaxon.converter.ramp.linearity import inl
 from anaxon.prng import fold_name
@@ -83,7 +83,7 @@ def bias_error(
 def _most_bias_devices(design: Design) -> int:
     """A bound that is static: the count itself, or for a traced range that of a linear ramp."""
     if is_concrete(design.start, design.thresholds):
-        return max(1, int(jnp.ceil(bias_ratio(design) - 1e-6)))
+        return max(1, bias_devices(design).count)
     return design.codes
 
 

@@ -51,7 +51,7 @@ def bias_ratio(design: Design) -> Any:
 def bias_devices(design: Design) -> Bias:
     """How many bias devices the start of a concrete design needs, all alike."""
     ratio = float(bias_ratio(design))
-    count = ceil(ratio - 1e-9)
+    count = ceil(ratio - 1e-6)
     return Bias(count, ratio / count if count else 0.0, int(np.sign(np.asarray(design.start))))
 
 
@@ -127,18 +127,29 @@ def thresholds_of(design: Design, g: ArrayLike, start_error: ArrayLike = 0.0) ->
             f"thresholds_of: {design.activation} at {design.bits} bits has {target.shape[0]} ramp devices; got "
             f"conductances of shape {jnp.shape(g)}"
         )
-    walk = jnp.cumsum(jnp.asarray(g, jnp.float32) - target, axis=-1)
-    return (
-        jnp.asarray(design.thresholds, jnp.float32) + jnp.asarray(start_error)[..., None] + _at_thresholds(design, walk)
-    )
+    g = jnp.asarray(g, jnp.float32)
+    levels = jnp.asarray(design.levels, jnp.float32) + _walk(design, g - target)
+    return _counted(design, _forwards(levels, g)) + jnp.asarray(start_error)[..., None]
 
 
-def _at_thresholds(design: Design, walk: Array) -> Array:
-    """The ramp's deviation at its thresholds `[..., K]` in z, from the sum over its devices `[..., D]`."""
-    count = jnp.shape(design.thresholds)[0]
-    if design.convention != "range":  # the first level is the start
-        walk = jnp.concatenate([jnp.zeros_like(walk[..., :1]), walk], axis=-1)
-    return walk[..., :count] * jnp.asarray(largest_step(design), jnp.float32)
+def _walk(design: Design, deviation: Array) -> Array:
+    """What the devices' deviations `[..., D]` add to the ramp's levels `[..., D + 1]` in z; the first is the start."""
+    walk = jnp.cumsum(deviation, axis=-1) * jnp.asarray(largest_step(design), jnp.float32)
+    return jnp.concatenate([jnp.zeros_like(walk[..., :1]), walk], axis=-1)
+
+
+def _forwards(levels: Array, g: Array) -> Array:
+    """Levels that rounding has neither put out of order nor apart: a device without conductance makes no step."""
+    steps = jnp.arange(1, g.shape[-1] + 1)
+    last = jax.lax.cummax(jnp.where(g > 0, steps, 0), axis=g.ndim - 1)
+    last = jnp.concatenate([jnp.zeros_like(last[..., :1]), last], axis=-1)
+    return jnp.take_along_axis(jax.lax.cummax(levels, axis=levels.ndim - 1), last, axis=-1)
+
+
+def _counted(design: Design, levels: Array) -> Array:
+    """Of the ramp's levels `[..., D + 1]` those at which the counter steps, `[..., K]`."""
+    first = 1 if design.convention == "range" else 0
+    return levels[..., first : first + jnp.shape(design.thresholds)[0]]
 
 
 def read_walk(key: Array, design: Design, sigma: ArrayLike, shape: tuple[int, ...]) -> Array:
@@ -152,9 +163,4 @@ def read_walk(key: Array, design: Design, sigma: ArrayLike, shape: tuple[int, ..
     steps = normal(fold_name(key, "ramp read"), (*shape, jnp.shape(conductances(design))[0]))
     bias = normal(fold_name(key, "bias read"), (*shape, 1)) * jnp.sqrt(jnp.ceil(bias_ratio(design) - 1e-6))
     unit = jnp.asarray(largest_step(design), jnp.float32)
-    return jnp.asarray(sigma) * (_at_thresholds(design, jnp.cumsum(steps, axis=-1)) + unit * bias)
-
-
-def is_exact(*values: Any) -> bool:
-    """Whether all of these effects are off."""
-    return all(v is None for v in values)
+    return jnp.asarray(sigma) * (_counted(design, _walk(design, steps)) + unit * bias)
