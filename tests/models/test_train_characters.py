@@ -1,6 +1,7 @@
 from functools import cache
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -15,13 +16,16 @@ from anaxon.types import replace
 
 SIZES = Sizes(embedding=6, hidden=16, projection=8)
 CONFIG = CharacterTraining(steps=60, batch=8, length=12, learning_rate=0.03, save_every=16)
-# A text that needs memory: after each 0, the symbol of two places before comes again.
+# A text of period 16: certain for who remembers, since no symbol tells the next one.
 TEXT = np.tile(np.array([1, 2, 0, 1, 3, 0, 3, 1, 0, 1, 2, 0, 2, 3, 0, 3], np.uint8), 100)
 
 
 @cache
 def network():
-    return functional(CharLM(4, SIZES, rngs=nnx.Rngs(0)))
+    """Numbers drawn here: the initialisers would be compiled one by one."""
+    rng = np.random.default_rng(0)
+    graphdef, shapes = nnx.split(nnx.eval_shape(lambda: CharLM(4, SIZES, rngs=nnx.Rngs(0))), nnx.Param)
+    return functional(nnx.merge(graphdef, jax.tree.map(lambda w: jnp.asarray(rng.normal(0, 0.3, w.shape)), shapes)))
 
 
 def objective():
@@ -51,23 +55,18 @@ def test_it_learns(uninterrupted):
     assert jax.tree.structure(params) == jax.tree.structure(before)
 
 
-def test_the_first_steps_are_those_of_the_equations():
-    """Losses of the first two segments: the second starts from the state that the first one left."""
+def test_losses_are_those_of_the_equations_and_the_state_is_carried_until_the_text_ends():
+    """Two segments, twice: the second starts from the state that the first one left, the third from zero again."""
     fn, params = network()
-    still = CharacterTraining(steps=2, batch=8, length=12, learning_rate=1e-12, weight_decay=0.0, clip_sigma=0.0)
-    _, loss = fit(still)
-    rows, state = char_lm.rows(TEXT, 8), SIZES.state(8)
+    still = CharacterTraining(steps=4, batch=8, length=12, learning_rate=1e-12, weight_decay=0.0, clip_sigma=0.0)
+    _, loss = fit(still, codes=TEXT[: 8 * 25])
+    rows, state, run = char_lm.rows(TEXT[: 8 * 25], 8), SIZES.state(8), jax.jit(fn)
+    wanted = []
     for k in range(2):
         piece = rows[:, 12 * k : 12 * k + 13]
-        wanted, state = char_lm.next_character(fn(params, piece[:, :-1], state), piece[:, 1:])
-        assert loss[k] == pytest.approx(float(wanted), abs=1e-5)
-
-
-def test_the_state_starts_again_with_the_text():
-    short = TEXT[: 8 * 25]  # two segments: the third step reads the first again, from the zero state
-    still = CharacterTraining(steps=4, batch=8, length=12, learning_rate=1e-12, weight_decay=0.0, clip_sigma=0.0)
-    _, loss = fit(still, codes=short)
-    np.testing.assert_allclose(loss[2:], loss[:2], atol=1e-5)
+        value, state = char_lm.next_character(run(params, piece[:, :-1], state), piece[:, 1:])
+        wanted.append(float(value))
+    np.testing.assert_allclose(loss, [*wanted, *wanted], atol=1e-5)
     assert abs(loss[0] - loss[1]) > 1e-4
 
 
@@ -102,12 +101,11 @@ def test_fine_tuning_on_chips_goes_on_from_the_digital_network(uninterrupted):
     hw = ax.preset("ramp-5bit")
     hw = replace(hw, device=replace(hw.device, sigma=0.08), activation=replace(hw.activation, bits=4))
     inputs = (rows[:, :12], SIZES.state(8))
-    plan = ax.calibrate(fn)(jax.random.key(1), ax.place(fn, {"cell/.*kernel": hw})(params, *inputs), params, *inputs)
-    aware = chip_loss(fn, char_lm.next_character, plan)
+    aware = chip_loss(fn, char_lm.next_character, ax.place(fn, {"cell/.*kernel": hw})(params, *inputs))
 
     @jax.jit
     def on_chips(params):
-        keys = jax.random.split(jax.random.key(5), 24)
+        keys = jax.random.split(jax.random.key(5), 100)
         one = lambda key: aware(params, key, 0, inputs, rows[:, 1:13])[0]  # noqa: E731
         return jax.lax.map(one, keys)
 
