@@ -58,6 +58,8 @@ def _ends(act: Activation, convention: str, span: Any) -> tuple[Any, Any, Any, A
 
 def _monotone(act: Activation, codes: int, convention: str, span: Any) -> Ladder:
     low, high, y_low, y_high = _ends(act, convention, span)
+    if act.tabulated is not None and is_concrete(low):
+        _check_reach(act.name, act.tabulated.x, low, high)
     step = (y_high - y_low) / codes
     k = np.arange(1, codes + 1) - (0.5 if convention == "centres" else 0.0)
     assert act.inverse is not None
@@ -93,6 +95,14 @@ def _check_levels(name: str, levels: np.ndarray, outputs: np.ndarray) -> None:
         )
 
 
+def _check_reach(name: str, x: np.ndarray, low: float, high: float) -> None:
+    """A table ends where its function is not finite, or turns outside of its domain."""
+    if low < x[0] or high > x[-1]:
+        raise ValueError(
+            f"{name}: expected a range inside {x[0]:g} to {x[-1]:g}, where it is known; got {low:g} to {high:g}"
+        )
+
+
 def _turning(act: Activation, codes: int, convention: str, span: float | None) -> Ladder:
     """Output steps counted from where the function starts, so that its flat end has no threshold and no error."""
     table = act.table
@@ -100,10 +110,7 @@ def _turning(act: Activation, codes: int, convention: str, span: float | None) -
     if span is None and convention != "range":
         low = low if act.limits[0] is None else table.x[0]
         high = high if act.limits[1] is None else table.x[-1]
-    if low < table.x[0] or high > table.x[-1]:
-        raise ValueError(
-            f"{act.name}: known from {table.x[0]:g} to {table.x[-1]:g}; got a range of {low:g} to {high:g}"
-        )
+    _check_reach(act.name, table.x, low, high)
     y = table.y[(table.x >= low) & (table.x <= high)]
     below, above = y[0] - y.min(), y.max() - y[0]
     down, step = _steps_each_way(below, above, codes)

@@ -95,7 +95,7 @@ class Ramp:
             integer("Ramp.devices", self.devices, 1, 1 << 16)
         self._check_numbers()
         self._check_distribution()
-        _check_measured(self.measured)
+        object.__setattr__(self, "measured", _checked_measured(self.measured))
 
     def _check_numbers(self) -> None:
         for name in ("span", "gain", "v_ratio"):
@@ -129,13 +129,13 @@ class Ramp:
         return explain(self)
 
 
-def _check_measured(measured: Any) -> None:
+def _checked_measured(measured: Any) -> dict[str, Any] | None:
+    """Measured columns by the names that the ramp goes by."""
     if measured is None:
-        return
+        return None
     if not isinstance(measured, dict):
         raise TypeError(f"Ramp.measured: expected a dict of conductances by activation; got {type(measured).__name__}")
     for name, g in measured.items():
-        find(name)
         if isinstance(g, np.ndarray | list | tuple):
             g = np.asarray(g, np.float64)
             require(
@@ -144,6 +144,7 @@ def _check_measured(measured: Any) -> None:
                 g,
                 "finite conductances >= 0, relative to g_max, [devices]",
             )
+    return {find(name).name: g for name, g in measured.items()}
 
 
 def design_of(ramp: Ramp, name: str) -> Design:
@@ -197,12 +198,13 @@ def sample(key: Array, ramp: Ramp, name: str) -> Array:
     the design, exactly.
     """
     made = design_of(ramp, name)
-    if ramp.measured is not None and name in ramp.measured:
-        found = _finished(key, ramp, made, jnp.asarray(ramp.measured[name], jnp.float32))
+    key = fold_name(key, made.activation)
+    if ramp.measured is not None and made.activation in ramp.measured:
+        found = _finished(key, ramp, made, jnp.asarray(ramp.measured[made.activation], jnp.float32))
     elif ramp.copies == 1:
-        found = _programmed(fold_name(key, name), ramp, made)
+        found = _programmed(key, ramp, made)
     else:
-        keys = jax.random.split(fold_name(key, name), ramp.copies)
+        keys = jax.random.split(key, ramp.copies)
         found = calibrating.best(made, jax.vmap(lambda k: _programmed(k, ramp, made))(keys))
     if ramp.gain is not None:
         found = ramp.gain * found

@@ -13,7 +13,8 @@ import numpy as np
 
 REACH = 1e6  # inputs that a table covers on each side
 COARSE, FINE = 1 << 15, 1 << 16  # points of the first and of the second grid
-FAR = (1e15, 1e30)  # where a limit is looked for: a bounded function has arrived at the first
+FAR = 10.0 ** np.arange(6, 31, 3)  # where a limit is looked for: nearer ones first, since squares overflow further out
+TRACED = 1 << 13  # points that a compiled program carries, for a learned range
 TAIL = 0.018  # of the output range: where a default domain ends; logistic(-4), and (1 + tanh(-2)) / 2
 ROUNDING = 1e-6  # of the output range: float32 noise that is neither a turn nor a crossing
 
@@ -44,24 +45,28 @@ def evaluate(fn: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:
     Raises:
       TypeError: for a function that is not elementwise.
     """
+    flat = np.ravel(x)
+    # One of few lengths: operations outside of a compiled function are compiled for every new shape.
+    length = 1 << max(flat.size - 1, 255).bit_length()
+    padded = np.pad(flat, (0, length - flat.size), mode="edge").astype(np.float32)
     with jax.ensure_compile_time_eval():
-        y = fn(jnp.asarray(x, jnp.float32))
-    if jnp.shape(y) != x.shape:
-        raise TypeError(f"activation: expected an elementwise function; got shape {jnp.shape(y)} from {x.shape}")
-    return np.asarray(y, np.float64)
+        y = fn(jnp.asarray(padded))
+    if jnp.shape(y) != padded.shape:
+        raise TypeError(f"activation: expected an elementwise function; got shape {jnp.shape(y)} from {padded.shape}")
+    return np.asarray(y, np.float64)[: flat.size].reshape(x.shape)
 
 
 def limits_of(fn: Callable[[Any], Any]) -> Limits:
     """Outputs at -inf and +inf, None where there is none."""
-    near, far = FAR
-    y = evaluate(fn, np.array([-far, -near, near, far]))
-    left, right = _limit(y[1], y[0]), _limit(y[2], y[3])
-    return left, right
+    return _limit(evaluate(fn, -FAR)), _limit(evaluate(fn, FAR))
 
 
-def _limit(near: float, far: float) -> float | None:
-    arrived = np.isfinite(near) and np.isfinite(far) and abs(far - near) <= ROUNDING * (1 + abs(far))
-    return float(far) if arrived else None
+def _limit(y: np.ndarray) -> float | None:
+    """The first output that the next one repeats."""
+    near, far = y[:-1], y[1:]
+    with np.errstate(invalid="ignore"):
+        arrived = np.isfinite(far) & (np.abs(far - near) <= ROUNDING * (1 + np.abs(far)))
+    return float(far[np.argmax(arrived)]) if arrived.any() else None
 
 
 def tabulate(fn: Callable[[Any], Any], name: str, domain: tuple[float, float] | None = None) -> Table:
@@ -157,10 +162,12 @@ def inverse_of(table: Table) -> Callable[[Any], Any]:
     """The input of an output by linear interpolation of a monotone table; JAX where the output is a JAX value."""
     sign = 1.0 if table.rising else -1.0
     levels = sign * table.y
+    some = np.unique(np.linspace(0, len(levels) - 1, TRACED).astype(int))
+    traced_levels, traced_x = levels[some].astype(np.float32), table.x[some].astype(np.float32)
 
     def inverse(y: Any) -> Any:
         if isinstance(y, jax.Array):
-            return jnp.interp(sign * y, jnp.asarray(levels, jnp.float32), jnp.asarray(table.x, jnp.float32))
+            return jnp.interp(sign * y, jnp.asarray(traced_levels), jnp.asarray(traced_x))
         return np.interp(sign * y, levels, table.x)
 
     return inverse
