@@ -9,7 +9,7 @@ import numpy as np
 
 from anaxon.interpret.analog import observed
 from anaxon.interpret.observe import by_path, ranges
-from anaxon.interpret.plan import Plan, Ranges
+from anaxon.interpret.plan import LINEAR, Plan, Ranges
 from anaxon.interpret.program import check_weights, program
 from anaxon.prng import check_key, fold_name
 from anaxon.types import Array, PyTree, is_concrete, replace
@@ -25,13 +25,18 @@ def calibrate(fn: Callable[..., Any]) -> Callable[..., Plan]:
     on one freshly programmed chip, with 5 % headroom; a fixed one stays, since it is the hardware's.
     """
 
-    @jax.jit  # a call outside any trace would otherwise compile hundreds of small programs
-    def measured(key: Array, plan: Plan, params: PyTree, *inputs: PyTree) -> Plan:
+    def seen(key: Array, plan: Plan, params: PyTree, *inputs: PyTree) -> Plan:
         chip = program(fold_name(key, "calibration chip"), plan, params)
         _, stats = observed(fn, (ranges,), fold_name(key, "calibration read"), chip, None, *inputs)
-        seen = by_path(stats)
-        new = tuple(_ranges(plan, i, seen.get(site.path)) for i, site in enumerate(plan.sites))
+        found = by_path(stats)
+        new = tuple(_ranges(plan, i, found.get(site.path)) for i, site in enumerate(plan.sites))
         return replace(plan, ranges=new)
+
+    @jax.jit  # a call outside any trace would otherwise compile hundreds of small programs
+    def measured(key: Array, plan: Plan, params: PyTree, *inputs: PyTree) -> Plan:
+        # On a shared array the input ranges decide the weights' scales, and those the columns: look at these again.
+        first = seen(key, plan, params, *inputs)
+        return seen(key, first, params, *inputs) if _needs_columns(plan) else first
 
     def run(key: Array, plan: Plan, params: PyTree, *inputs: PyTree) -> Plan:
         check_key(key)
@@ -50,6 +55,17 @@ def _check_inputs(inputs: PyTree) -> None:
         if jnp.size(x) == 0 or not np.all(np.isfinite(np.asarray(x, np.float32))):
             what = "none" if jnp.size(x) == 0 else "values that are not finite"
             raise ValueError(f"calibrate: expected finite data in input {i}, shape {jnp.shape(x)}; got {what}")
+
+
+def _needs_columns(plan: Plan) -> bool:
+    """Whether a column of an array that several weights share ends in an ADC whose range is still open."""
+    shared = (s for s in plan.sites if s.group is not None and not s.bias)
+    return any(
+        kind == LINEAR and plan.of(s).adc is not None and plan.of(s).adc.full_scale is None
+        for s in shared
+        for use in s.uses
+        for kind, _ in use.conversions
+    )
 
 
 def _ranges(plan: Plan, i: int, seen: dict[str, Array] | None) -> Ranges:

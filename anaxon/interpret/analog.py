@@ -9,15 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from anaxon.converter import ramp
+from anaxon.interpret import converting, paths, trace
 from anaxon.interpret import jaxpr as jx
-from anaxon.interpret import paths, trace
 from anaxon.interpret.control import Scope, Stats
 from anaxon.interpret.lines import Line
 from anaxon.interpret.placed import Placed
 from anaxon.interpret.plan import Chip, Crossbar
 from anaxon.interpret.product import Product, row_of
 from anaxon.interpret.program import is_crossbar
+from anaxon.interpret.ramps import Ramps, ramps, stacked
 from anaxon.interpret.reads import BiasRead, Observer, Read
 from anaxon.interpret.values import Param
 from anaxon.prng import check_key, fold_name
@@ -27,8 +27,8 @@ from anaxon.types import Array, PyTree
 class Simulator:
     """The machine that reads crossbars."""
 
-    def __init__(self, read_key: Array, observers: tuple[Observer, ...]) -> None:
-        self.scope, self.read_key, self.observers = Scope(), read_key, observers
+    def __init__(self, read_key: Array, observers: tuple[Observer, ...], ramps: Ramps) -> None:
+        self.scope, self.read_key, self.observers, self.ramps = Scope(), read_key, observers, ramps
 
     def read(self, weight: Placed, operand: Array, product: Product, dtype: Any) -> Read:
         """A pending read; its key is (read key, path, number of the read, loop indices)."""
@@ -58,19 +58,28 @@ class Simulator:
         return {(op, path, name): value for values in seen for (op, name), value in values.items()}
 
     def activate(self, line: Line, name: str) -> Array:
-        """The ramp ADC: one current per output, one range for all inputs of the array; converted once per kind."""
+        """The ramp ADC: one current per output; converted once per kind."""
         first, others = line.parts[0], line.parts[1:]
         windows = tuple((id(p.root), p.lo, p.hi, tuple(map(id, p.views))) for p in line.parts)
         memo = first.root.memo
         if (name, windows) not in memo:
             # What an id stands for is kept with it; the first root keeps the memo itself.
             memo[name, windows] = self._ramp(line, name), first.views, others
+        self.scope.ramp = converting.array_of(line)
         return memo[name, windows][0]
 
     def _ramp(self, line: Line, name: str) -> Array:
-        full_scale = jnp.max(jnp.stack([part.root.input_range() for part in line.parts]))
+        full_scale = converting.common_range(line)
         z: Any = sum(p.through(p.root.current(p.lo, p.hi, full_scale, name)) for p in line.parts)
-        return ramp.convert(name, line.hardware.activation, z).astype(line.dtype)
+        array = converting.array_of(line)
+        return converting.convert_line(self.ramps[array.group, name], line, array, z).astype(line.dtype)
+
+    def second_pass(self, value: Array, name: str) -> Array | None:
+        """A digital value through the ramp of the array that converted last, where its hardware has that."""
+        array = self.scope.ramp
+        if array is None or not converting.takes_digital(array.hardware):
+            return None
+        return converting.convert_digital(self.ramps[array.group, name], array, value)
 
     def reject(self, param: Param, primitive: str) -> None:
         """What must not be placed was refused by `place`."""
@@ -118,7 +127,7 @@ def observed(
     exact = paths.flatten(params)[1] if params is not None else [None] * len(leaves)
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) if is_crossbar(x) else x for x in leaves]
     jaxpr, out_tree = jx.trace(fn, treedef.unflatten(shapes), *inputs)
-    machine = Simulator(read_key, observers)
+    machine = Simulator(read_key, observers, ramps(chip))  # made here, outside of all loops
     values = [
         _placed(chip, x, w, params is not None) if is_crossbar(x) else Param(x, frozenset({name}))
         for name, x, w in zip(names, leaves, exact, strict=True)
@@ -131,19 +140,22 @@ def observed(
 
 def _placed(chip: Chip, crossbar: Crossbar, exact: Array | None, indexed: bool) -> Placed:
     i = chip.plan.index(crossbar.path)
-    adc = chip.plan.of(chip.plan.sites[i]).adc
+    site = chip.plan.sites[i]
+    adc = chip.plan.of(site).adc
     by_column = adc is not None and adc.has_columns
+    by_array = site.group is not None and stacked(site) > 1
     value = crossbar.digital if exact is None else exact
     size = prod(crossbar.shape)
     return Placed(
+        site=site,
         path=crossbar.path,
-        hardware=chip.plan.of(chip.plan.sites[i]),
+        hardware=chip.plan.of(site),
         ranges=chip.plan.ranges[i],
         chip_key=fold_name(chip.key, crossbar.path),
         cells=crossbar.cells,
         scale=crossbar.scale if crossbar.scale.ndim == 0 else jnp.broadcast_to(crossbar.scale, crossbar.shape),
         value=value,
-        index=jnp.arange(size, dtype=jnp.int32).reshape(crossbar.shape) if indexed or by_column else None,
+        index=jnp.arange(size, dtype=jnp.int32).reshape(crossbar.shape) if indexed or by_column or by_array else None,
         shape=crossbar.shape,
         dtype=jnp.dtype(crossbar.dtype),
         elements=size,

@@ -18,7 +18,7 @@ class Energy:
       dac: row converters.
       lines: word lines charged.
       cells: dissipated in memristors.
-      digital: shift-adds and scale multiplications.
+      digital: shift-adds, scale multiplications and digital activations.
       buffers: input codes read, output codes written.
     """
 
@@ -66,42 +66,49 @@ class Bill:
 
     Attributes:
       sites: in the plan's order.
+      functions: the digital units that compute activations.
       components: name of the component table.
     """
 
     sites: tuple[SiteBill, ...]
+    functions: SiteBill
     components: str = static()
+
+    @property
+    def lines(self) -> tuple[SiteBill, ...]:
+        """Everything that is billed."""
+        return (*self.sites, self.functions) if self.functions.counts.functions else self.sites
 
     @property
     def energy(self) -> Number:
         """Of one call [J]."""
-        return sum(s.energy.total for s in self.sites)  # type: ignore[arg-type]
+        return sum(s.energy.total for s in self.lines)  # type: ignore[arg-type]
 
     @property
     def parts(self) -> Energy:
-        """The energy of all sites by where it goes."""
+        """The energy of everything by where it goes."""
         names = [f.name for f in fields(Energy)]
-        return Energy(**{n: sum(getattr(s.energy, n) for s in self.sites) for n in names})  # type: ignore[arg-type]
+        return Energy(**{n: sum(getattr(s.energy, n) for s in self.lines) for n in names})  # type: ignore[arg-type]
 
     @property
     def latency(self) -> Number:
         """Of one call [s], sites one after another and no pipelining."""
-        return sum(s.latency for s in self.sites)  # type: ignore[arg-type]
+        return sum(s.latency for s in self.lines)  # type: ignore[arg-type]
 
     @property
     def area(self) -> Number:
         """Of all arrays and converters [m^2]."""
-        return sum(s.area for s in self.sites)  # type: ignore[arg-type]
+        return sum(s.area for s in self.lines)  # type: ignore[arg-type]
 
     @property
     def programming(self) -> Number:
         """Energy to program one chip [J]."""
-        return sum(s.programming for s in self.sites)  # type: ignore[arg-type]
+        return sum(s.programming for s in self.lines)  # type: ignore[arg-type]
 
     @property
     def counts(self) -> Counts:
-        """Of all sites."""
-        return sum((s.counts for s in self.sites), Counts())
+        """Of everything."""
+        return sum((s.counts for s in self.lines), Counts())
 
     def __repr__(self) -> str:
         return _shown(self)
@@ -110,13 +117,13 @@ class Bill:
 _HEAD = ("weight", "conversions", "cell reads", "array cycles", "digital", "energy", "latency", "area")
 _LATENCY = "latency: weights and their vectors one after another, the arrays of a weight side by side"
 _NOTES = (
-    "not counted: operations outside the placed products (digital biases, activations, norms), data movement between "
-    "arrays, leakage"
+    "not counted: operations outside the placed products (digital biases, products of gates, norms, functions other "
+    "than sigmoid, tanh and marked ones), data movement between arrays, leakage"
 )
 
 
 def _shown(bill: Bill) -> str:
-    rows = [_HEAD, *(_row(s) for s in bill.sites)]
+    rows = [_HEAD, *(_row(s) for s in bill.lines)]
     total = SiteBill(
         energy=bill.parts,
         latency=bill.latency,
@@ -133,7 +140,7 @@ def _shown(bill: Bill) -> str:
         _LATENCY,
         _NOTES,
     ]
-    if any(s.open_loop for s in bill.sites):
+    if any(s.open_loop for s in bill.lines):
         notes.append("*: inside a while loop, whose unknown number of turns counts as one")
     if not all(s.priced for s in bill.sites):
         notes.append("(digital): no hardware, not priced")

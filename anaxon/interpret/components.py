@@ -28,6 +28,7 @@ UNITS = {
         "line_capacitance": "F",
         "cell_area": "m2",
     },
+    "function": {"energy": "J", "cycles": "1", "units": "1", "cycle_time": "s", "area": "m2"},
     "digital": {"add": "J", "multiply": "J", "buffer_bit": "J", "adder_area": "m2"},
     "programming": {"energy_per_cell": "J", "pulses_per_cell": "1"},
 }

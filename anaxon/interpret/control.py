@@ -32,13 +32,15 @@ COMBINE = {"sum": jnp.add, "max": jnp.maximum, "min": jnp.minimum}
 class Scope:
     """Where the walk is: the loops around it, how often each path was read before, and what was observed so far.
 
-    `pending` are observations that wait for the end of their scope, when all that a read was used for is known.
+    `pending` are observations that wait for the end of their scope, when all that a read was used for is known. `ramp`
+    is the array whose ramp converted last in this scope or, before it, in one around it.
     """
 
     loops: tuple[tuple[Array, int | None], ...] = ()
     uses: dict[str, int] = field(default_factory=dict)
     stats: Stats = field(default_factory=dict)
     pending: list[Callable[[], Stats]] = field(default_factory=list)
+    ramp: Any = None
 
     def next_use(self, path: str) -> int:
         """The number of this read of `path`, in trace order."""
@@ -60,13 +62,13 @@ class Scope:
     @contextmanager
     def inside(self, *loop: tuple[Array, int | None], uses: dict[str, int]) -> Iterator[Stats]:
         """Within a body: its own observations; `uses` restarts, since JAX may trace a body more than once."""
-        outer = self.stats, self.loops, self.pending
+        outer = self.stats, self.loops, self.pending, self.ramp
         self.uses, self.stats, self.loops, self.pending = dict(uses), {}, self.loops + loop, []
         try:
             yield self.stats
             self.settle()
         finally:
-            self.stats, self.loops, self.pending = outer
+            self.stats, self.loops, self.pending, self.ramp = outer
 
 
 def _identity(op: str, like: Any) -> Array:

@@ -26,7 +26,24 @@ def cost(plan: Plan, components: Components | str | Path | None = None) -> Bill:
       The bill of one call of the function at the traced shapes. A loop of unknown length counts as one turn.
     """
     table = components if isinstance(components, Components) else load_components(components)
-    return Bill(sites=tuple(_site(plan, site, table) for site in plan.sites), components=table.name)
+    sites = tuple(_site(plan, site, table) for site in plan.sites)
+    return Bill(sites=sites, functions=_functions(plan, table), components=table.name)
+
+
+def _functions(plan: Plan, table: Components) -> SiteBill:
+    """The digital units beside the arrays that compute activations: a few of them take a layer's values in turn."""
+    found = () if all(hw.is_ideal for hw in plan.hardware) else plan.functions
+    turns = sum(f.executions * ceil(f.values / table["function.units"]) for f in found)
+    values = sum(f.executions * f.values for f in found)
+    return SiteBill(
+        energy=Energy(digital=values * table["function.energy"]),
+        latency=turns * table["function.cycles"] * table["function.cycle_time"],
+        area=table["function.units"] * table["function.area"] if found else 0.0,
+        programming=0.0,
+        path="digital activations",
+        counts=Counts(functions=values),
+        open_loop=any(None in f.loops for f in found),
+    )
 
 
 def _site(plan: Plan, site: Site, table: Components) -> SiteBill:
@@ -34,7 +51,7 @@ def _site(plan: Plan, site: Site, table: Components) -> SiteBill:
     counts = count(plan, site, lambda hw, arrays: _converters(hw, arrays, table))
     return SiteBill(
         energy=_energy(hw, counts, table),
-        latency=0.0 if hw.is_ideal else sum(_latency(plan, site, use, table) for use in site.uses),
+        latency=0.0 if hw.is_ideal else _site_latency(plan, site, table),
         area=_area(hw, counts, table),
         programming=counts.cells * table["programming.energy_per_cell"],
         path=site.path,
@@ -89,6 +106,19 @@ def _energy(hw: Hardware, counts: Counts, table: Components) -> Energy:
     )
 
 
+def _site_latency(plan: Plan, site: Site, table: Components) -> float:
+    """Of all reads, and of second passes: as many values at once as an array has comparators."""
+    hw = plan.of(site)
+    total = sum(_latency(plan, site, use, table) for use in site.uses)
+    turns = sum(f.executions * ceil(f.values / hw.array.cols) for f in site.passes)
+    return total + turns * (_read_time(hw, table) + _ramp_time(hw, table))
+
+
+def _ramp_time(hw: Hardware, table: Components) -> float:
+    """One ramp, which serves all columns of an array [s]."""
+    return 2**hw.activation.bits * table["ramp.step_time"] if hw.activation else 0.0
+
+
 def _latency(plan: Plan, site: Site, use: Use, table: Components) -> float:
     """Vectors and DAC cycles one after another; a converter takes its columns in turn, arrays work side by side."""
     hw = plan.of(site)
@@ -98,8 +128,8 @@ def _latency(plan: Plan, site: Site, use: Use, table: Components) -> float:
     turns = min(use.cols, hw.array.cols, int(table["adc.columns_per_converter"])) if linear and hw.adc else 0
     cycles = hw.dac.cycles if hw.dac else 1
     each = cycles * (_read_time(hw, table) + turns * table["adc.conversion_time"])
-    if ramp and hw.activation:
-        each += 2**hw.activation.bits * table["ramp.step_time"]
+    if ramp:
+        each += _ramp_time(hw, table)
     return use.vectors * use.executions * each
 
 

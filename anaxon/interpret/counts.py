@@ -24,6 +24,7 @@ class Counts:
       array_cycles: reads of one physical array.
       shift_adds: additions that join tiles, slices and DAC cycles.
       scalings: multiplications of an output by its scale.
+      functions: activations computed by digital units.
       buffer_bits: of input codes read and output codes written.
       cells, arrays, converters, rows: memristors, physical arrays, column converters (linear), logical rows.
     """
@@ -36,6 +37,7 @@ class Counts:
     array_cycles: int = 0
     shift_adds: int = 0
     scalings: int = 0
+    functions: int = 0
     buffer_bits: int = 0
     cells: int = 0
     arrays: int = 0
@@ -52,8 +54,8 @@ class Counts:
 
     @property
     def digital(self) -> int:
-        """Additions and multiplications."""
-        return self.shift_adds + self.scalings
+        """Additions, multiplications and activations."""
+        return self.shift_adds + self.scalings + self.functions
 
 
 def extent(site: Site) -> tuple[int, int, int]:
@@ -119,6 +121,7 @@ def count(plan: Plan, site: Site, converters_of: Callable[[Hardware, int], int])
     total = sum((_reads(plan, site, use) for use in site.uses), Counts())
     if site.bias:
         total += _bias_reads(plan, site)
+    total += _passes(hw, site)
     n = arrays(plan, site)
     stack, rows, _ = extent(site)
     return total + Counts(cells=site.cells(hw), arrays=n, converters=converters_of(hw, n), rows=stack * rows)
@@ -149,6 +152,13 @@ def _reads(plan: Plan, site: Site, use: Use) -> Counts:
         scalings=linear * vectors,
         buffer_bits=in_bits + out_bits * vectors,
     )
+
+
+def _passes(hw: Hardware, site: Site) -> Counts:
+    """Digital values that are driven onto a line and converted by a ramp of this site's array."""
+    values = sum(f.values * f.executions for f in site.passes)
+    bits = (hw.dac.bits if hw.dac else 0) + (hw.activation.bits if hw.activation else 0)
+    return Counts(ramp_conversions=values, dac_conversions=values if hw.dac else 0, buffer_bits=bits * values)
 
 
 def _bias_reads(plan: Plan, site: Site) -> Counts:

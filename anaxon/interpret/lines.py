@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import jax.numpy as jnp
 
 from anaxon.interpret import jaxpr as jx
+from anaxon.interpret.values import STILL
 from anaxon.types import Array
 
 
@@ -49,8 +50,8 @@ class Root(Protocol):
         """Columns `lo:hi` through the linear ADC, of the output's shape; each column converts once."""
         ...
 
-    def current(self, lo: int, hi: int, full_scale: Array, kind: str) -> Array:
-        """Columns `lo:hi` before conversion by the ramp `kind`, for inputs encoded with the range `full_scale`."""
+    def current(self, lo: int, hi: int, full_scale: Array | None, kind: str) -> Array:
+        """Columns `lo:hi` before the ramp `kind`; inputs encoded over `full_scale`, or their own range."""
         ...
 
     def input_range(self) -> Array:
@@ -98,6 +99,8 @@ class Line:
     def view(self, eqn: Any) -> Line:
         """After a view; a contiguous slice of whole columns narrows the window, anything else is remembered."""
         out = eqn.outvars[0].aval
+        if eqn.primitive.name in STILL:  # a cast moves nothing: the comparator sees the current itself
+            return replace(self, dtype=out.dtype)
         parts = tuple(_narrowed(p, eqn) or replace(p, views=(*p.views, eqn)) for p in self.parts)
         return Line(parts, tuple(out.shape), out.dtype)
 
@@ -158,7 +161,7 @@ class JoinedRoot:
         """Columns, concatenated."""
         return self._concatenated([m.linear(a, b) for m, a, b in self._windows(lo, hi)])
 
-    def current(self, lo: int, hi: int, full_scale: Array, kind: str) -> Array:
+    def current(self, lo: int, hi: int, full_scale: Array | None, kind: str) -> Array:
         """Columns, concatenated."""
         return self._concatenated([m.current(a, b, full_scale, kind) for m, a, b in self._windows(lo, hi)])
 

@@ -14,6 +14,7 @@ from anaxon.hardware import Hardware
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret import paths, trace
 from anaxon.interpret.control import Scope
+from anaxon.interpret.converting import takes_digital
 from anaxon.interpret.layout import Layout
 from anaxon.interpret.lines import Line
 from anaxon.interpret.plan import Plan
@@ -71,8 +72,19 @@ class Placer:
         names = {path for ms in members for m, _, _ in ms for path in m.paths}
         _check_ramp(line.hardware, sorted(names), sum(ms[0][0].record.product.sizes[2] for ms in members))
         self.records.groups.append(names)
+        self.scope.ramp = line.hardware, len(self.records.groups) - 1
         one = jnp.float32(1.0)
         return sum(p.through(p.root.current(p.lo, p.hi, one, name)) for p in line.parts)  # type: ignore[return-value]
+
+    def second_pass(self, value: Array, name: str) -> Array | None:
+        """Notes an activation of digital values: a second pass over the last array's ramp, or digital arithmetic."""
+        hardware, group = self.scope.ramp or (None, 0)
+        loops = tuple(length for _, length in self.scope.loops)
+        if hardware is None or not takes_digital(hardware):
+            self.records.functions.append((name, value.size, loops))
+            return None
+        self.records.passes.append((group, name, value.size, loops))
+        return value
 
     def reject(self, param: Param, primitive: str) -> None:
         """A placed weight must reach its product unchanged."""

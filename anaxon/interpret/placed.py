@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from anaxon.hardware import Hardware
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret import trace
-from anaxon.interpret.plan import Ranges
+from anaxon.interpret.plan import Ranges, Site
 from anaxon.interpret.values import STILL, Param
 from anaxon.types import Array, PyTree
 
@@ -26,6 +26,7 @@ class Placed:
     through the views.
     """
 
+    site: Site
     path: str
     hardware: Hardware
     ranges: Ranges

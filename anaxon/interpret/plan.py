@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from math import prod
 
+import jax.numpy as jnp
+
 from anaxon.hardware import Hardware
 from anaxon.types import Array, PyTree, pytree, static
 
@@ -36,6 +38,26 @@ class Use:
 
 
 @dataclass(frozen=True)
+class Function:
+    """An activation of digital values that data decide.
+
+    Attributes:
+      name: sigmoid (`logistic`), tanh, or one that `activation` has marked.
+      values: per execution.
+      loops: trip counts of the loops around it.
+    """
+
+    name: str
+    values: int
+    loops: tuple[int | None, ...] = ()
+
+    @property
+    def executions(self) -> int:
+        """How often it runs per call of the function (a `while` counts as one turn)."""
+        return prod(n for n in self.loops if n is not None)
+
+
+@dataclass(frozen=True)
 class Site:
     """A placed weight.
 
@@ -50,6 +72,8 @@ class Site:
       digital: whether its numbers are also used as such (a tied embedding), so that a chip keeps them.
       bias: whether it is a bias, programmed as a row of its group's array.
       by_column: whether every column has its own scale.
+      stack_axes: axes of the weight along which arrays stand apart, each with its own ramps.
+      passes: digital values that the ramps of this array convert in a second pass.
     """
 
     path: str
@@ -62,6 +86,8 @@ class Site:
     digital: bool = False
     bias: bool = False
     by_column: bool = False
+    stack_axes: tuple[int, ...] = ()
+    passes: tuple[Function, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -95,16 +121,29 @@ class Plan:
       ranges: one per site.
       sites: the placed weights, in the order of the parameters.
       names: of all parameters, placed or not.
+      functions: activations computed digitally, in trace order.
     """
 
     hardware: tuple[Hardware, ...]
     ranges: tuple[Ranges, ...]
     sites: tuple[Site, ...] = static()
     names: tuple[str, ...] = static(default=())
+    functions: tuple[Function, ...] = static(default=())
 
     def of(self, site: Site) -> Hardware:
         """The hardware of a site."""
         return self.hardware[site.hardware]
+
+    def row_ranges(self, group: int) -> dict[str, Array]:
+        """The calibrated input range of every member of a shared array; empty as long as one of them has none.
+
+        Rows of one array may be driven over different ranges, if the weights on them are scaled in inverse proportion:
+        a hidden state in [-1, 1] and features ten times as large then both use all codes of their drivers. A bias row
+        is driven by the constant 1.
+        """
+        members = [(s, r.input) for s, r in zip(self.sites, self.ranges, strict=True) if s.group == group]
+        found = {s.path: jnp.float32(1.0) if s.bias else x for s, x in members}
+        return {} if any(x is None for x in found.values()) else {p: jnp.asarray(x) for p, x in found.items()}
 
     def index(self, path: str) -> int:
         """The position of a site.

@@ -75,7 +75,7 @@ def _check(site: Site, where: dict[str, Any]) -> None:
 
 
 def _scales(plan: Plan, where: dict[str, Any]) -> dict[str, Array]:
-    """One scale per site, or one for all sites that share an array."""
+    """One scale per site; sites that share an array share the unit of its columns, scale times input range."""
     scales = {
         s.path: weight_scale(_array(plan, s), _float(where[s.path]), s.shared_axes)
         for s in plan.sites
@@ -84,14 +84,16 @@ def _scales(plan: Plan, where: dict[str, Any]) -> dict[str, Array]:
     for group in {s.group for s in plan.sites if s.group is not None}:
         members = [s.path for s in plan.sites if s.group == group and s.path in scales]
         used = {m: jnp.any(where[m] != 0, axis=_site(plan, m).shared_axes, keepdims=True) for m in members}
-        scales.update(_common({m: jnp.where(used[m], scales[m], 0.0) for m in members}))
+        drive = plan.row_ranges(group)
+        units = _common({m: jnp.where(used[m], scales[m] * drive.get(m, 1.0), 0.0) for m in members})
+        scales.update({m: unit / drive.get(m, 1.0) for m, unit in units.items()})
     return scales
 
 
 def _common(scales: dict[str, Array]) -> dict[str, Array]:
-    """The largest scale, for each stack index (or column) where all members have as many, for all of them elsewhere.
+    """The largest unit, for each stack index (or column) where all members have as many, for all of them elsewhere.
 
-    A member without any weight has scale 0 here: it must not coarsen the others.
+    A member without any weight has unit 0 here: it must not coarsen the others.
     """
     if len({s.size for s in scales.values()}) == 1:
         largest = safe_scale(jnp.max(jnp.stack([s.reshape(-1) for s in scales.values()]), axis=0))

@@ -125,10 +125,11 @@ class Read:
             self.memo[LINEAR] = conversion, self.product.assemble(conversion.output)
         return self._window(self.memo[LINEAR][1], lo, hi)
 
-    def current(self, lo: int, hi: int, full_scale: Array, kind: str) -> Array:
+    def current(self, lo: int, hi: int, full_scale: Array | None, kind: str) -> Array:
         """Columns on the line of a ramp: one slice, one tile."""
         self._mark(kind, lo, hi)
         if "current" not in self.memo:
+            full_scale = self.input_range() if full_scale is None else full_scale
             code = self._code(full_scale)
             z = self._columns(code)
             y = z[0, :, 0] * self._unit(full_scale)

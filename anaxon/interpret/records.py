@@ -17,6 +17,8 @@ from anaxon.interpret.product import Product
 from anaxon.interpret.values import Param
 from anaxon.types import Array
 
+Loops = tuple[int | None, ...]  # trip counts
+
 
 @dataclass(frozen=True)
 class Roles:
@@ -44,6 +46,8 @@ class Records:
     digital: dict[str, str] = field(default_factory=dict)
     biases: dict[str, frozenset[int]] = field(default_factory=dict)  # and the axes that share a scale
     groups: list[set[str]] = field(default_factory=list)
+    passes: list[tuple[int, str, int, Loops]] = field(default_factory=list)  # (index of the group, name, values, loops)
+    functions: list[tuple[str, int, Loops]] = field(default_factory=list)  # (name, values, loops)
     entered: dict[str, set[str]] = field(default_factory=dict)
 
 
@@ -146,7 +150,7 @@ class PlannedRead:
         self.note(LINEAR, lo, hi)
         return _zeros(self, lo, hi)
 
-    def current(self, lo: int, hi: int, full_scale: Array, kind: str) -> Array:
+    def current(self, lo: int, hi: int, full_scale: Array | None, kind: str) -> Array:
         """Notes a conversion by a ramp; zeros of the right shape."""
         self.note(kind, lo, hi)
         return _zeros(self, lo, hi)
@@ -172,7 +176,7 @@ class PlannedBias(PlannedRead):
         self.records.digital.setdefault(self.paths[0], "the sum after conversion")
         return _zeros(self, lo, hi)
 
-    def current(self, lo: int, hi: int, full_scale: Array, kind: str) -> Array:
+    def current(self, lo: int, hi: int, full_scale: Array | None, kind: str) -> Array:
         """A row of the array."""
         self.records.biases[self.paths[0]] = self.shared
         return _zeros(self, lo, hi)

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from anaxon.hardware import Hardware
-from anaxon.interpret.plan import Plan, Ranges, Site
+from anaxon.interpret.plan import Function, Plan, Ranges, Site
 from anaxon.interpret.records import Records, Roles
 
 Rules = Hardware | Mapping[str, Hardware]
@@ -68,15 +68,17 @@ def plan_of(records: Records, patterns: Patterns, chosen: dict[str, int], params
     read = {path for path, _ in records.uses}
     if named:
         _check_named(records, patterns, chosen, params, read)
-    groups = _groups(records.groups)
+    groups, passes = _groups(records.groups), _passes(records)
     sites = [
-        _site(name, leaf, records, chosen, groups, patterns)
+        replace(_site(name, leaf, records, chosen, groups, patterns), passes=passes.get(name, ()))
         for name, leaf in params.items()
         if name in read or name in records.biases
     ]
     hardware = tuple(h for _, h in patterns)
     sites = [s if s.hardware >= 0 else _join(s, sites) for s in sites]
-    return Plan(hardware=hardware, ranges=tuple(Ranges() for _ in sites), sites=tuple(sites), names=tuple(params))
+    functions = tuple(Function(*noted) for noted in records.functions)
+    ranges = tuple(Ranges() for _ in sites)
+    return Plan(hardware=hardware, ranges=ranges, sites=tuple(sites), names=tuple(params), functions=functions)
 
 
 def _join(bias: Site, sites: list[Site]) -> Site:
@@ -108,12 +110,22 @@ def _groups(found: list[set[str]]) -> dict[str, int]:
     return {path: i for i, group in enumerate(merged) for path in group}
 
 
+def _passes(records: Records) -> dict[str, tuple[Function, ...]]:
+    """Digital values that ramps convert, by the weight whose array they are converted at."""
+    found: dict[str, tuple[Function, ...]] = {}
+    for index, *noted in records.passes:
+        path = min(records.groups[index])
+        found[path] = (*found.get(path, ()), Function(*noted))
+    return found
+
+
 def _site(
     name: str, leaf: Any, records: Records, chosen: dict[str, int], groups: dict[str, int], patterns: Patterns
 ) -> Site:
     uses = tuple(r.use() for (path, _), r in sorted(records.uses.items(), key=lambda kv: kv[0][1]) if path == name)
     hardware = patterns[chosen[name]][1] if uses else None
     shared = _shared_axes(name, leaf.ndim, records.roles[name], hardware) if hardware else records.biases[name]
+    stack = _stack_axes(leaf.ndim, records.roles[name]) if hardware else frozenset(range(leaf.ndim)) - shared
     return Site(
         path=name,
         hardware=chosen.get(name, -1),
@@ -125,7 +137,14 @@ def _site(
         digital=name in records.digital,
         bias=name in records.biases and not uses,
         by_column=hardware is not None and hardware.array.scale == "column",
+        stack_axes=tuple(sorted(stack)),
     )
+
+
+def _stack_axes(ndim: int, roles: list[Roles]) -> frozenset[int]:
+    """An axis that is neither row nor column in any use is indexed, scanned or batched over: a stack."""
+    axes = frozenset(range(ndim))
+    return frozenset.intersection(*(axes - r.rows - r.cols if r.known else r.stack for r in roles))
 
 
 def _shared_axes(name: str, ndim: int, roles: list[Roles], hardware: Hardware) -> frozenset[int]:
@@ -144,5 +163,4 @@ def _shared_axes(name: str, ndim: int, roles: list[Roles], hardware: Hardware) -
         if not rows or not all(r.known for r in roles):
             raise ValueError(f"{name}: Array.scale='column' needs whole axes as rows; a reshape cut them unevenly")
         return rows
-    # An axis that is neither row nor column in any use is indexed, scanned or batched over: a stack.
-    return axes - frozenset.intersection(*(axes - r.rows - r.cols if r.known else r.stack for r in roles))
+    return axes - _stack_axes(ndim, roles)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import jax.numpy as jnp
 from jax import lax
 
 from anaxon.converter import ramp
@@ -36,6 +37,10 @@ class Machine(Protocol):
 
     def activate(self, line: Line, name: str) -> Array:
         """A line through the ramp ADC of an activation."""
+        ...
+
+    def second_pass(self, value: Array, name: str) -> Array | None:
+        """An activation of a digital value, if the ramp of an array does it; None if it is computed digitally."""
         ...
 
     def bias(self, line: Line, value: Any, shape: tuple[int, ...]) -> Root | None:
@@ -91,6 +96,13 @@ class Walk:
                 return entered
         if name in PRODUCTS:
             return self._product(eqn, values)
+        activation = (
+            name if name in RAMPED else ramp.marked_name(eqn.params.get("name", "")) if name in jx.CALLS else None
+        )
+        if activation and not special and not isinstance(values[0], Param):
+            passed = self.machine.second_pass(values[0], activation)
+            if passed is not None:
+                return [passed]
         if special:
             kept = self._weight(eqn, values) if is_weight(values[0]) else None
             kept = self._line(eqn, values) if kept is None else kept
@@ -212,7 +224,7 @@ class Walk:
             return None
         if name in CUTS:
             return [through(line, chain) for chain in cuts(eqn)]
-        if name in VIEWS and out.dtype == line.dtype:
+        if name in VIEWS and jnp.issubdtype(out.dtype, jnp.floating):
             return [line.view(eqn)]
         if name in RAMPED and line.hardware.activation is not None:
             return [self.machine.activate(line, name)]
