@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import anaxon as ax
+from anaxon.converter.ramp import sample, thresholds
 from anaxon.training import disturb_weights, scaled_noise
 from anaxon.types import replace
 
@@ -60,12 +61,18 @@ def test_the_outputs_noise_follows_the_factor(name):
 
     @jax.jit
     def error(factor):
-        chip = ax.program(KEY, scaled_noise(plan, factor), PARAMS)
-        return ax.analog(product)(KEY, chip, x) - product(PARAMS, x)
+        def outputs(params):
+            chip = ax.program(KEY, scaled_noise(plan, factor), params)
+            return ax.analog(product)(KEY, chip, x)
 
-    full, half = np.asarray(error(1.0)), np.asarray(error(0.5))
+        y, pullback = jax.vjp(outputs, PARAMS)
+        return y - product(PARAMS, x), pullback(jnp.ones_like(y))
+
+    (full, _), (half, _), (none, slopes) = (error(f) for f in (1.0, 0.5, 0.0))
     assert np.abs(full).max() > 0.1
-    np.testing.assert_allclose(half, 0.5 * full, atol=2e-3 * np.abs(full).max())
+    np.testing.assert_allclose(half, 0.5 * np.asarray(full), atol=2e-3 * np.abs(full).max())
+    np.testing.assert_allclose(none, 0, atol=1e-3)
+    assert all(np.isfinite(s).all() for s in jax.tree.leaves(slopes))  # where a schedule starts
 
 
 def test_noise_that_is_off_stays_off_and_ideal_parts_pass():
@@ -74,15 +81,30 @@ def test_noise_that_is_off_stays_off_and_ideal_parts_pass():
     assert scaled_noise(plan_of(ax.ideal()), 0.5).hardware[0].is_ideal
 
 
-def test_a_ramps_errors_are_scaled():
-    plan = plan_of(ax.preset("ramp-5bit"))
-    ramp = plan.hardware[0].activation
-    fields = [n for n in ("sigma", "read_sigma", "tolerance") if hasattr(ramp, n)]
-    ramp = replace(ramp, **dict.fromkeys(fields, 0.04))
-    plan = replace(plan, hardware=(replace(plan.hardware[0], activation=ramp),))
+RAMPS = {
+    "normal": {"sigma": 0.04},
+    "truncated": {"sigma": 0.04, "tolerance": 0.06},
+    "uniform": {"tolerance": 0.06},
+}
+
+
+@pytest.mark.parametrize("distribution", list(RAMPS))
+def test_a_ramps_errors_are_scaled(distribution):
+    """The same key: thresholds move in proportion, from the ideal ones at factor 0."""
+    hw = ax.preset("ramp-5bit")
+    ramp = ax.Ramp(bits=4, distribution=distribution, read_sigma=0.02, **RAMPS[distribution])
+    plan = plan_of(replace(hw, activation=ramp))
+
+    @jax.jit
+    def moved(factor):
+        scaled = scaled_noise(plan, factor).hardware[0].activation
+        return jnp.sum(jnp.abs(sample(KEY, scaled, "tanh") - jnp.asarray(thresholds("tanh", 4), jnp.float32)))
+
+    none, small, large = (float(moved(f)) for f in (0.0, 1e-2, 2e-2))
+    assert none < 1e-5 and large == pytest.approx(2 * small, rel=1e-2) and small > 1e-3
     after = scaled_noise(plan, 0.25).hardware[0]
-    assert [float(getattr(after.activation, n)) for n in fields] == pytest.approx([0.01] * len(fields))
-    assert float(after.device.sigma) == pytest.approx(0.25 * 0.0182)
+    assert float(after.activation.read_sigma) == pytest.approx(0.005)
+    assert float(after.device.sigma) == pytest.approx(0.25 * float(hw.device.sigma))
 
 
 def test_cells_whose_noise_is_no_number_are_refused():

@@ -6,7 +6,6 @@ import pytest
 
 import anaxon as ax
 from anaxon.training import chip_loss, learned_ranges, with_ranges
-from anaxon.types import replace
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -80,15 +79,28 @@ def test_columns_that_end_in_a_ramp_have_no_linear_range_and_biases_none_at_all(
 
 
 def test_a_ramps_span_is_learned_where_it_is_set():
-    hw = ax.preset("ramp-5bit")
-    if not hasattr(hw.activation, "span"):
-        pytest.skip("ramps have no span")
-    hw = replace(hw, activation=replace(hw.activation, span=3.0))
-    plan = ax.calibrate(fn)(KEY, ax.place(fn, hw)(PARAMS, X), PARAMS, X)
-    ranges = learned_ranges(plan)
-    assert float(jnp.exp(ranges["span"]["0"])) == pytest.approx(3.0)
-    wider = {**ranges, "span": {"0": jnp.log(4.0)}}
-    assert float(with_ranges(plan, wider).hardware[0].activation.span) == pytest.approx(4.0)
+    """A ramp over (-8, 8) for sigmoids of small sums wastes its codes; the slope says so, and steps narrow it."""
+    fn = lambda p, x: jax.nn.sigmoid(x @ p["w"])  # noqa: E731
+    x = 0.2 * X[1:]
+    hw = ax.Hardware(
+        device=ax.IdealDevice(),
+        array=ax.Array(weight_bits=None),
+        activation=ax.Ramp(bits=3, convention="range", span=8.0),
+    )
+    plan = ax.calibrate(fn)(KEY, ax.place(fn, hw)(PARAMS, x), PARAMS, x)
+    start = learned_ranges(plan)
+    assert float(jnp.exp(start["span"]["0"])) == pytest.approx(8.0)
+
+    def loss(span):
+        changed = with_ranges(plan, {**start, "span": {"0": span}})
+        return chip_loss(fn, squared, changed)(PARAMS, KEY, 0, (x,), fn(PARAMS, x))
+
+    def step(span, _):
+        value, slope = jax.value_and_grad(loss)(span)
+        return span - 0.1 * jnp.sign(slope), value
+
+    span, values = jax.jit(lambda s: jax.lax.scan(step, s, length=25))(start["span"]["0"])
+    assert values[-1] < 0.5 * values[0] and float(jnp.exp(span)) < 4.0
 
 
 def test_a_plan_without_ranges_and_ranges_of_another_plan_are_refused():
