@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
-JOBS = {"keywords": "anaxon.runs.keywords"}
+JOBS = {"keywords": "anaxon.runs.keywords", "ramp_design": "anaxon.runs.ramp_design"}
 # What the user can put right; any other OSError (a full disk) is a failed run.
 _INPUT_ERRNOS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EEXIST, errno.EROFS}
 
@@ -166,6 +166,9 @@ def _explain(args: argparse.Namespace) -> int:
     from anaxon.interpret.explain import explain
 
     module, settings = _job(args)
+    if not hasattr(module, "planned"):  # a job that places no network
+        print(module.explained(settings))
+        return 0
     plan = module.planned(settings)
     print(plan, explain(plan), cost(plan, settings.components), sep="\n\n")
     return 0

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -30,15 +30,16 @@ def tiles(shown: Sequence[tuple[str, str, str]]) -> str:
     return f'<div class="tiles">{cards}</div>'
 
 
-def gallery(figures: Mapping[str, bytes], captions: Mapping[str, str]) -> str:
-    """Pictures (PNG by name) with their captions (text by name), inside the page."""
-    return f'<div class="figures">{"".join(_figure(image, captions[name]) for name, image in figures.items())}</div>'
+def gallery(figures: Mapping[str, bytes], captions: Mapping[str, str], wide: Collection[str] = ()) -> str:
+    """Pictures (PNG by name) with their captions (text by name), two a row but for those in `wide`."""
+    shown = (_figure(image, captions[name], " wide" * (name in wide)) for name, image in figures.items())
+    return f'<div class="figures">{"".join(shown)}</div>'
 
 
-def _figure(image: bytes, caption: str) -> str:
+def _figure(image: bytes, caption: str, kind: str) -> str:
     source = base64.b64encode(image).decode()
     return (
-        f'<figure class="card"><img alt="{escape(caption)}" src="data:image/png;base64,{source}">'
+        f'<figure class="card{kind}"><img alt="{escape(caption)}" src="data:image/png;base64,{source}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 

@@ -36,6 +36,8 @@ def _default(field: dataclasses.Field) -> Any:
 def _value(default: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(default):
         return from_table(type(default), value, where)
+    if isinstance(default, tuple):
+        return _list(default, value, where)
     if isinstance(default, float) and type(value) is int:
         return float(value)
     expected = str if default is None else type(default)
@@ -43,6 +45,13 @@ def _value(default: Any, value: Any, where: str) -> Any:
         words = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
         raise TypeError(f"{where}: expected {words.get(expected, expected.__name__)}; got {value!r}")
     return value
+
+
+def _list(default: tuple, value: Any, where: str) -> tuple:
+    """A list of one or more values, each of the type of the default's first."""
+    if not isinstance(value, list | tuple) or not value:
+        raise TypeError(f"{where}: expected a list such as {list(default)}; got {value!r}")
+    return tuple(_value(default[0], v, f"{where}[{i}]") for i, v in enumerate(value))
 
 
 def seed_of(table: Mapping[str, Any]) -> int:

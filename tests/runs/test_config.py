@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -17,6 +18,17 @@ def test_nested_tables_become_dataclasses():
     assert isinstance(got.features.floor, float)
 
 
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    sigma: tuple[float, ...] = (0.1, 0.2)
+
+
+def test_lists_become_tuples_of_the_defaults_type():
+    got = config.from_table(Sweep, {"sigma": [1, 0.5]}, "sweep").sigma
+    assert got == (1.0, 0.5) and isinstance(got[0], float)
+    assert config.from_table(Sweep, {}, "sweep").sigma == (0.1, 0.2)
+
+
 @pytest.mark.parametrize(
     ("kind", "table", "error", "words"),
     [
@@ -28,11 +40,14 @@ def test_nested_tables_become_dataclasses():
         (Ensemble, 3, TypeError, "expected a table"),
         (Training, {"learning_rate": "fast"}, TypeError, "learning_rate: expected a number; got 'fast'"),
         (Training, {"noise": {"weight": -1}}, ValueError, "training.noise.weight must not be negative"),
+        (Sweep, {"sigma": 0.1}, TypeError, r"sweep.sigma: expected a list such as \[0.1, 0.2\]; got 0.1"),
+        (Sweep, {"sigma": []}, TypeError, "expected a list"),
+        (Sweep, {"sigma": [1, "x"]}, TypeError, r"sweep.sigma\[1\]: expected a number; got 'x'"),
         (KeywordData, {"path": 3}, TypeError, "data.path: expected text; got 3"),
     ],
 )
 def test_bad_tables(kind, table, error, words):
-    where = {Ensemble: "ensemble", Training: "training", KeywordData: "data"}[kind]
+    where = {Ensemble: "ensemble", Training: "training", KeywordData: "data", Sweep: "sweep"}[kind]
     with pytest.raises(error, match=words):
         config.from_table(kind, table, where)
 
