@@ -59,13 +59,9 @@ def _check_inputs(inputs: PyTree) -> None:
 
 def _needs_columns(plan: Plan) -> bool:
     """Whether a column of an array that several weights share ends in an ADC whose range is still open."""
-    shared = (s for s in plan.sites if s.group is not None and not s.bias)
-    return any(
-        kind == LINEAR and plan.of(s).adc is not None and plan.of(s).adc.full_scale is None
-        for s in shared
-        for use in s.uses
-        for kind, _ in use.conversions
-    )
+    shared = [s for s in plan.sites if s.group is not None and not s.bias]
+    ends = [(kind, plan.of(s).adc) for s in shared for use in s.uses for kind, _ in use.conversions]
+    return any(kind == LINEAR and adc is not None and adc.full_scale is None for kind, adc in ends)
 
 
 def _ranges(plan: Plan, i: int, seen: dict[str, Array] | None) -> Ranges:

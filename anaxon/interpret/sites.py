@@ -113,9 +113,9 @@ def _groups(found: list[set[str]]) -> dict[str, int]:
 def _passes(records: Records) -> dict[str, tuple[Function, ...]]:
     """Digital values that ramps convert, by the weight whose array they are converted at."""
     found: dict[str, tuple[Function, ...]] = {}
-    for index, *noted in records.passes:
+    for index, name, values, loops in records.passes:
         path = min(records.groups[index])
-        found[path] = (*found.get(path, ()), Function(*noted))
+        found[path] = (*found.get(path, ()), Function(name, values, loops))
     return found
 
 

@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 from flax import nnx
-from flax.nnx.initializers import orthogonal
 
 from anaxon.types import Array
 
@@ -26,7 +25,9 @@ class KeywordLSTM(nnx.Module):
         self.hidden = hidden
         cell = nnx.OptimizedLSTMCell(mels, hidden, bias_init=_forget_bias, rngs=rngs)
         if not use_bias:
-            cell.dense_h = nnx.Linear(hidden, 4 * hidden, use_bias=False, kernel_init=orthogonal(), rngs=rngs)
+            cell.dense_h = nnx.Linear(
+                hidden, 4 * hidden, use_bias=False, kernel_init=nnx.initializers.orthogonal(), rngs=rngs
+            )
         self.lstm = nnx.RNN(cell, rngs=rngs)
         self.readout = nnx.Linear(hidden, classes, rngs=rngs)
 

@@ -126,9 +126,11 @@ def test_a_ramp_converts_once_per_output():
     # One pair of arrays holds both weights and the bias, one the output layer.
     assert sum(c.arrays for c in counts.values()) == 4
     assert sum(c.array_cycles for c in counts.values()) == 2 * (STEPS + 1)
-    # 16 ns of pulse, 32 ns of ramp; at the end 16 ns and 5 conversions.
+    # 16 ns of pulse, 32 ns of ramp, tanh of three cells by the digital units; at the end 16 ns and 5 conversions.
+    assert bill.functions.counts.functions == STEPS * 3
     last = 16e-9 + 5 * TABLE["adc.conversion_time"]
-    np.testing.assert_allclose(bill.latency, STEPS * 48e-9 + last, rtol=1e-6)
+    digital = TABLE["function.cycles"] * TABLE["function.cycle_time"]
+    np.testing.assert_allclose(bill.latency, STEPS * (48e-9 + digital) + last, rtol=1e-6)
     adc = STEPS * 12 * 32 * TABLE["ramp.energy_per_step"] + 5 * 256 * TABLE["adc.energy_per_step"]
     np.testing.assert_allclose(bill.parts.adc, adc, rtol=1e-6)
 
@@ -305,3 +307,28 @@ def test_a_bad_component_table_is_refused(tmp_path, old, new, message):
 def test_an_unknown_component_table_names_the_shipped_ones():
     with pytest.raises(ValueError, match=r"one of .*cmos32; got 'cmos7'"):
         load_components("cmos7")
+
+
+@pytest.mark.parametrize(("cycles", "ratio"), [(2, 2.5), (4, 5.0)])
+def test_digital_activations_take_two_to_five_times_the_product_of_512_units(tmp_path, cycles, ratio):
+    """512 units, 5 activations each, 32 processors: 80 N_cyc cycles beside 64 of product and conversion.
+
+    The model of V14 of Fig. 1c of Yang et al., Nat. Commun. 16:1136 (2025), which shows 2 to 5 times.
+    """
+    text = (FOLDER / "cmos32.toml").read_text()
+    path = tmp_path / "cycles.toml"
+    path.write_text(text.replace("cycles = { value = 3.0,", f"cycles = {{ value = {cycles}.0,"))
+    units = 512
+
+    def step(p, x):
+        i, f, g, o = jnp.split(x @ p["w"], 4, axis=-1)
+        c = jax.nn.sigmoid(f) + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return jax.nn.sigmoid(o) * jnp.tanh(c)
+
+    linear = replace(preset("ramp-5bit"), activation=None, bias="digital")
+    shapes = {"w": jax.ShapeDtypeStruct((units, 4 * units), jnp.float32)}
+    plan = ax.place(step, linear)(shapes, jax.ShapeDtypeStruct((1, units), jnp.float32))
+    bill = cost(plan, path)
+    assert bill.functions.counts.functions == 5 * units
+    assert float(bill.functions.latency) == pytest.approx(80 * cycles * 1e-9)
+    assert float(bill.functions.latency) / 64e-9 == pytest.approx(ratio)

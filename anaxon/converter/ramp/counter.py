@@ -1,10 +1,10 @@
 """Counting passed thresholds: `passed(z) = sum_k [z >= V_k]`, what the counter behind a comparator holds.
 
 The sum is the definition also where programming errors make steps equal or reverse them (Yang et al., Nat. Commun.
-16:1136 (2025): the comparator gates a clock). Few thresholds are compared one by one; above that a guide table finds
-them: z falls into one of many equal buckets, the table knows how many thresholds lie in lower buckets, and only those
-in its own are compared. Both are exact: the bucket is a monotone function of z in floating point too, so a threshold in
-a lower bucket is below z whatever was rounded.
+16:1136 (2025): the comparator gates a clock). Few thresholds are compared one by one. Many are searched for: on an
+accelerator by bisection, on a CPU by a guide table, where z falls into one of many equal buckets, the table knows how
+many thresholds lie in lower buckets, and only those in its own are compared. All are exact: the bucket is a monotone
+function of z in floating point too, so a threshold in a lower bucket is below z whatever was rounded.
 """
 
 import jax
@@ -66,6 +66,9 @@ def passed(thresholds: Array, guide: Guide | None, z: Array) -> Array:
     z = jax.lax.stop_gradient(z)
     if guide is None:
         return _compared(jax.lax.stop_gradient(thresholds), z)
+    if jax.default_backend() != "cpu":  # where loops of unknown length wait for the host
+        count = jnp.searchsorted(guide.ordered[:-1], z, side="right", method="scan_unrolled").astype(jnp.int32)
+        return jnp.where(z == z, count, 0)
     bucket = _bucket(guide.low, guide.density, z)
     count = _at(guide.below, bucket) + (z >= _at(guide.first, bucket))
 
