@@ -23,7 +23,7 @@ FIGURES: dict[str, Callable[..., bytes]] = {
 }
 WIDE = ("transfer", "conventions", "inl", "dnl", "worst_inl", "yield")
 CAPTIONS = {
-    "transfer": "Transfer curves. The programmed ramp is the one whose largest |INL| is at the 75th percentile.",
+    "transfer": f"Transfer curves. The programmed ramp has its largest |INL| at the 75th percentile. {_INL}.",
     "conventions": "Quantisation error of the ideal ramp for the three threshold conventions, first activation; the "
     "band is half an LSB. Where a staircase leaves the band it clips.",
     "inl": f"INL threshold by threshold and calibration, first activation, the same devices in every panel. {_INL}.",

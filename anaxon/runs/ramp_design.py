@@ -14,7 +14,7 @@ from anaxon import statistics
 from anaxon.converter import ramp as nladc
 from anaxon.interpret.text import columns as aligned
 from anaxon.prng import fold_name
-from anaxon.runs import ramp_exact, ramp_faults, ramp_monte_carlo, ramp_samples, ramp_settings, record
+from anaxon.runs import ramp_accounts, ramp_exact, ramp_faults, ramp_monte_carlo, ramp_samples, ramp_settings, record
 from anaxon.runs.folder import CHIPS, REPORT, RunFolder
 from anaxon.runs.ramp_settings import READ_NOISE, SCHEMES, Settings, programming, ramp
 
@@ -85,8 +85,13 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
         faults = ramp_faults.found(settings)
     with folder.busy("validation", progress):
         key = fold_name(jax.random.key(settings.seed), "validation")
-        checked = [*ramp_exact.statements(), *ramp_monte_carlo.statements(key, settings.samples.validation)]
-    return _written(settings, folder, rows, {"faults": faults, "validation": [s.as_json() for s in checked]}, progress)
+        checked = [
+            *ramp_exact.statements(),
+            *ramp_accounts.statements(),
+            *ramp_monte_carlo.statements(key, settings.samples.validation),
+        ]
+    checked = sorted((s.as_json() for s in checked), key=lambda s: int(s["name"][1:]))
+    return _written(settings, folder, rows, {"faults": faults, "validation": checked}, progress)
 
 
 def _written(

@@ -1,4 +1,4 @@
-"""The statements about ideal and deterministic ramps: V1 to V4, V7 to V9 and V13 to V15 of the validation.
+"""The statements about ideal and deterministic ramps: V1 to V4, V7 to V9 and V15 of the validation.
 
 Expected numbers are closed forms or float64 computations of the project's own; what a paper publishes is named so.
 """
@@ -8,7 +8,6 @@ from scipy.special import ndtri
 
 from anaxon.converter import ramp as nladc
 from anaxon.converter.ramp import Design, Ramp
-from anaxon.interpret.components import Components, load_components
 from anaxon.runs import ramp_faults
 from anaxon.runs.ramp_curves import ideal_output
 from anaxon.runs.validation import Statement, below, close
@@ -43,7 +42,7 @@ GAIN = {0.90: (0.753, 0.509), 0.95: (0.366, 0.248), 0.98: (0.144, 0.098), 1.02: 
 
 def statements() -> list[Statement]:
     """All of them, in order."""
-    parts = (_counts(), _levels(), _quantiser(), _symmetry(), _stuck(), _volts(), _gains(), _accounts(), _gradient())
+    parts = (_counts(), _levels(), _quantiser(), _symmetry(), _stuck(), _volts(), _gains(), _gradient())
     return [s for part in parts for s in part]
 
 
@@ -132,23 +131,6 @@ def _gains() -> list[Statement]:
         what = f"5 bit, ramp gain {kappa:g}: largest and mean |INL|"
         found.append(close("V9", what, expected, (inl.max(), inl.mean()), 0.0, 0.0006))
     return found
-
-
-def _accounts(components: Components | None = None) -> list[Statement]:
-    """V13 and V14: arithmetic on published array sizes and rates."""
-    table = components or load_components()
-    steps = 2**5
-    kws, lm = 72 * 128, 633 * 8064
-    return [
-        close("V13", "weights of the published arrays 72 x 128 and 633 x 8064 [kB, a bit each]", (1.125, 623.1),
-              (kws / 8192, lm / 8192), 0.0, 0.05),
-        close("V13", "operations of one step, 2 rows columns", (18_432, 10_209_024), (2 * kws, 2 * lm)),
-        close("V13", "5-bit conversion: time [ns] and energy [pJ] from the component table", (32.0, 0.335),
-              (steps * table["ramp.step_time"] * 1e9, steps * table["ramp.energy_per_step"] * 1e12), (0, 0.02)),
-        close("V14", "nonlinear operations of an LSTM unit that the ADC does, of 5", 0.8, 4 / 5),
-        below("V14", "digital activations of 512 units on 32 processors over a 64-cycle product, 2 to 4 cycles each: "
-              "published range 2 to 5", 5.0, [80 * n / 64 for n in (2, 3, 4)]),
-    ]  # fmt: skip
 
 
 def _gradient() -> list[Statement]:

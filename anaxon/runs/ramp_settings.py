@@ -63,7 +63,7 @@ class Devices:
     Attributes:
       g_max: largest conductance [S].
       g_min: smallest conductance that can be programmed [S].
-      sigma: std of a programmed conductance [S].
+      sigma: std of a programmed conductance [S]; of "truncated" before the tolerance cuts it.
       tolerance: largest error that write-verify leaves where the distribution is "truncated" [S].
       read_sigma: std of a conductance from read to read [S].
       distribution: of the programming error, "normal", "truncated" (normal within the tolerance) or "uniform" (of this
