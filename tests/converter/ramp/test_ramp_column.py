@@ -16,21 +16,27 @@ KEY, N, G_MAX = jax.random.key(3), 20_000, 150.0  # uS
 
 @jax.jit
 def columns(hardware, design):
-    """Thresholds `[N, K]` of as many columns."""
+    """Thresholds `[N, K]` of as many samples."""
     return jax.vmap(lambda k: ramp.sample(k, hardware, design.activation))(jax.random.split(KEY, N))
 
 
 @jax.jit
-def nonlinearity(design, thresholds):
-    """INL_out before and after one-point calibration."""
-    return ramp.inl(design, thresholds), ramp.inl(design, ramp.one_point(design, thresholds))
+def programmed(target, sigma):
+    """Conductances `[N, D]` of as many columns."""
+    return jax.vmap(lambda k: ramp.program(k, target, sigma=sigma))(jax.random.split(KEY, N))
 
 
-def inl_of(hardware, name="logistic"):
-    """INL_out `[N, K]`; plain columns are calibrated here: `test_calibration_of_a_sample` holds it to be the same."""
-    design, here = ramp.design_of(hardware, name), hardware.bias == "exact" and hardware.copies == 1
-    found = nonlinearity(design, columns(replace(hardware, calibration="none") if here else hardware, design))
-    return np.asarray(found[here and hardware.calibration == "one-point"], np.float64)
+@jax.jit
+def nonlinearity(design, g):
+    """INL_out `[N, K]` before and after one-point calibration, and DNL `[N, K - 1]`."""
+    v = ramp.thresholds_of(design, g)
+    return ramp.inl(design, v), ramp.inl(design, ramp.one_point(design, v)), ramp.dnl(design, v)
+
+
+def inl_of(design, sigma, calibration):
+    """INL_out `[N, K]`, from the pieces that `test_a_sample_is_its_pieces` holds a sample to be made of."""
+    found = nonlinearity(design, programmed(np.float32(ramp.conductances(design)), sigma))
+    return np.asarray(found[["none", "one-point", "dnl"].index(calibration)], np.float64)
 
 
 def figures(errors):
@@ -45,15 +51,21 @@ def assert_listed(found, listed, digits=3):
     assert np.all(np.abs(found - listed) <= limit), (found, listed)
 
 
-@pytest.mark.parametrize("calibration", ["one-point", "two-point"])
-def test_calibration_of_a_sample(calibration):
-    """A sample is calibrated as a column is, and then shifted by what its bias devices leave."""
+def test_a_sample_is_its_pieces():
+    """Programmed, calibrated, and then shifted by what the bias devices leave."""
     design = ramp.design("logistic", 5)
-    exact, shifted = (columns(Ramp(sigma=0.02, bias=bias), design) for bias in ("exact", "sequential"))
-    shift = np.asarray(shifted - exact, np.float64)
+    kinds = [
+        Ramp(sigma=0.02),
+        *(Ramp(sigma=0.02, bias="sequential", calibration=c) for c in ("none", "one-point", "two-point")),
+    ]
+    exact, none, one, two = jax.jit(lambda: [columns(h, design) for h in kinds])()
+    shift = np.asarray(none - exact, np.float64)
     np.testing.assert_allclose(shift.std(), 0.02 * design.increments.max(), rtol=5 / np.sqrt(2 * N))
-    after = columns(Ramp(sigma=0.02, bias="sequential", calibration=calibration), design)
-    np.testing.assert_allclose(after, ramp.calibrated(design, exact, calibration) + shift, atol=3e-6)
+    np.testing.assert_allclose(one, ramp.one_point(design, exact) + shift, atol=3e-6)
+    np.testing.assert_allclose(two, ramp.two_point(design, exact) + shift, atol=3e-6)
+    apart = ramp.thresholds_of(design, programmed(np.float32(ramp.conductances(design)), 0.02))
+    for moment in (np.mean, np.std):
+        np.testing.assert_allclose(moment(exact, axis=0), moment(apart, axis=0), atol=5 * 0.0145 * np.sqrt(60 / N))
 
 
 @pytest.mark.parametrize("bits", [3, 4, 5, 6, 8])
@@ -62,7 +74,7 @@ def test_errors_walk_from_the_start_or_from_the_centre(bits):
     r, listed = 0.002, np.array(GOLDEN["first_order"][str(bits)])
     found = []
     for calibration in ("one-point", "none"):
-        errors = inl_of(Ramp(bits=bits, sigma=r, calibration=calibration))
+        errors = inl_of(ramp.design("logistic", bits), r, calibration)
         std = walk_std("logistic", bits, r, calibration == "one-point")
         assert np.all(np.abs(errors.std(axis=0) / np.maximum(std, 1e-9) - 1)[std > 0] < 5 / np.sqrt(2 * N) + 0.01)
         assert np.all(np.abs(errors.mean(axis=0)) <= 5 * std / np.sqrt(N) + 0.02 * std.max())
@@ -73,47 +85,47 @@ def test_errors_walk_from_the_start_or_from_the_centre(bits):
     np.testing.assert_allclose(found, listed[:4], rtol=0.03)
 
 
-@pytest.mark.parametrize(
-    ("calibration", "bias"), [("none", "exact"), ("one-point", "exact"), ("one-point", "sequential"), ("none", "blind")]
-)
-def test_listed_nonlinearity_of_five_bits(calibration, bias):
-    for sigma, listed in zip(GOLDEN["inl_5"]["sigma_uS"], GOLDEN["inl_5"][f"{calibration}, {bias}"], strict=True):
-        errors = inl_of(Ramp(sigma=sigma / G_MAX, calibration=calibration, bias=bias))
+@pytest.mark.parametrize("kind", ["none, exact", "one-point, exact", "one-point, sequential", "none, blind"])
+def test_listed_nonlinearity_of_five_bits(kind):
+    design, (calibration, bias) = ramp.design("logistic", 5), kind.split(", ")
+    for sigma, listed in zip(GOLDEN["inl_5"]["sigma_uS"], GOLDEN["inl_5"][kind], strict=True):
+        if bias == "exact":
+            errors = inl_of(design, sigma / G_MAX, calibration)
+        else:
+            hardware = Ramp(sigma=sigma / G_MAX, calibration=calibration, bias=bias)
+            errors = np.asarray(ramp.inl(design, columns(hardware, design)), np.float64)
         assert_listed(figures(errors), np.array(listed))
 
 
-@pytest.mark.parametrize("calibration", ["none", "one-point"])
-def test_listed_differential_nonlinearity(calibration):
+def test_listed_differential_nonlinearity():
     for sigma, listed in zip(GOLDEN["inl_5"]["sigma_uS"], GOLDEN["inl_5"]["dnl_rms_and_mean_max"], strict=True):
-        hardware = Ramp(sigma=sigma / G_MAX, calibration=calibration)
-        design = ramp.design_of(hardware, "logistic")
-        errors = np.asarray(ramp.dnl(design, columns(hardware, design)))
+        errors = inl_of(ramp.design("logistic", 5), sigma / G_MAX, "dnl")
         assert_listed(figures(errors)[[1, 2]], np.array(listed))
 
 
 @pytest.mark.parametrize("case", GOLDEN["inl_2.73"])
 def test_listed_nonlinearity_of_other_ramps(case):
     bits, name, convention, calibration = case.split()
-    hardware = Ramp(bits=int(bits), sigma=2.73 / G_MAX, convention=convention, calibration=calibration)
-    assert_listed(figures(inl_of(hardware, name)), np.array(GOLDEN["inl_2.73"][case]))
+    errors = inl_of(ramp.design(name, int(bits), convention=convention), 2.73 / G_MAX, calibration)
+    assert_listed(figures(errors), np.array(GOLDEN["inl_2.73"][case]))
 
 
 @pytest.mark.parametrize(("calibration", "largest"), [("none", 0.815), ("one-point", 0.537)])
 def test_listed_nonlinearity_of_centres(calibration, largest):
-    errors = inl_of(Ramp(sigma=2.73 / G_MAX, convention="centres", calibration=calibration))
+    errors = inl_of(ramp.design("logistic", 5, convention="centres"), 2.73 / G_MAX, calibration)
     np.testing.assert_allclose(figures(errors)[2], largest, rtol=0.04)
 
 
 @pytest.mark.parametrize(("sigma", "mean", "largest"), [(2.73, 2.69, 7.8), (0.14, 0.144, 0.43)])
 def test_listed_nonlinearity_of_eight_bits(sigma, mean, largest):
-    found = figures(inl_of(Ramp(bits=8, sigma=sigma / G_MAX, calibration="one-point")))
+    found = figures(inl_of(ramp.design("logistic", 8), sigma / G_MAX, "one-point"))
     np.testing.assert_allclose(found[0], mean, rtol=0.02)
     np.testing.assert_allclose(found[2], largest, rtol=0.04)
 
 
 def test_read_fluctuation_is_small_against_programming():
     """0.14 uS: the fluctuation of a read (ReADC, Nat. Commun. 2025) as if it were programmed, one-point calibrated."""
-    found = figures(inl_of(Ramp(sigma=0.14 / G_MAX, calibration="one-point")))
+    found = figures(inl_of(ramp.design("logistic", 5), 0.14 / G_MAX, "one-point"))
     assert_listed(found[[0, 2]], np.array([0.0066, 0.018]), digits=4)
 
 
@@ -138,13 +150,11 @@ def test_one_dead_device(step, order):
 
 def test_two_points_are_exact_and_a_shared_gain_is_gone():
     design = ramp.design("tanh", 5)
-    measured = columns(Ramp(sigma=0.02), design)[:100]
+    measured = ramp.thresholds_of(design, programmed(np.float32(ramp.conductances(design)), 0.02)[:100])
     v = np.asarray(ramp.two_point(design, measured))
     np.testing.assert_allclose(v[:, [7, 23]] - design.thresholds[[7, 23]], 0, atol=1e-6)
     np.testing.assert_allclose(ramp.two_point(design, 1.1 * measured + 0.3), v, atol=2e-6)
-    np.testing.assert_allclose(
-        np.diff(v, axis=1) * 1.0, np.diff(measured, axis=1) * _stretch(design, measured), atol=2e-6
-    )
+    np.testing.assert_allclose(np.diff(v, axis=1), np.diff(measured, axis=1) * _stretch(design, measured), atol=2e-6)
     flat = jnp.zeros_like(measured[0])
     assert np.all(np.isfinite(ramp.two_point(design, flat)))
 
@@ -187,13 +197,14 @@ def test_stuck_devices():
 
 def test_the_best_of_several_columns():
     """The largest |INL| of the best of 4 exceeds a value as often as a single one does, to the fourth power."""
-    single = inl_of(Ramp(sigma=0.02, calibration="one-point"))
-    median = np.median(np.abs(single).max(axis=1))
-    best = inl_of(Ramp(sigma=0.02, calibration="one-point", copies=4))
-    share = (np.abs(best).max(axis=1) > median).mean()
-    assert abs(share - 1 / 16) < 5 * np.sqrt(2 * 15 / 16**2 / N)
     design = ramp.design("logistic", 5)
-    some = columns(Ramp(sigma=0.02), design)[:8]
+    single = inl_of(design, 0.02, "one-point")
+    median = np.median(np.abs(single).max(axis=1))
+    hardware, keys = Ramp(sigma=0.02, calibration="one-point", copies=4), jax.random.split(KEY, 4_000)
+    best = ramp.inl(design, jax.jit(jax.vmap(lambda k: ramp.sample(k, hardware, "sigmoid")))(keys))
+    share = (np.abs(best).max(axis=1) > median).mean()
+    assert abs(share - 1 / 16) < 5 * np.sqrt(15 / 16**2 / 4_000)
+    some = ramp.thresholds_of(design, programmed(np.float32(ramp.conductances(design)), 0.02)[:8])
     worst = np.abs(ramp.inl(design, some)).max(axis=1)
     np.testing.assert_array_equal(ramp.best(design, some), some[np.argmin(worst)])
 
