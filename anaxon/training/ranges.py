@@ -16,7 +16,7 @@ def learned_ranges(plan: Plan) -> PyTree:
     Returns:
       `{"input": {path: ...}, "column": {path: ...}, "span": {rule: ...}}`: the DAC range of every site [operand
       units], the full scale of its linear ADC [column units] unless the hardware fixes it, and the span of each
-      rule's ramp [pre-activation units] where one is set. Sites that share an array use the largest of their ranges.
+      rule's ramp [pre-activation units] where one is set.
 
     Raises:
       ValueError: for a plan that is not calibrated.
