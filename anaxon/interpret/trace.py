@@ -89,6 +89,9 @@ class Walk:
     def equation(self, eqn: Any, values: list[Any]) -> list[Any]:
         """One equation: control flow and calls, then products, then views and sums, then everything else."""
         name = eqn.primitive.name
+        activated = self._activation(eqn, values)
+        if activated is not None:
+            return activated
         special = any(is_weight(v) or isinstance(v, Line) for v in values)
         if special or any(self.machine.follows(v) for v in values):
             entered = self._enter(eqn, values)
@@ -96,13 +99,6 @@ class Walk:
                 return entered
         if name in PRODUCTS:
             return self._product(eqn, values)
-        activation = (
-            name if name in RAMPED else ramp.marked_name(eqn.params.get("name", "")) if name in jx.CALLS else None
-        )
-        if activation and not special and not isinstance(values[0], Param):
-            passed = self.machine.second_pass(values[0], activation)
-            if passed is not None:
-                return [passed]
         if special:
             kept = self._weight(eqn, values) if is_weight(values[0]) else None
             kept = self._line(eqn, values) if kept is None else kept
@@ -127,16 +123,27 @@ class Walk:
         """Calls and control flow; None for an equation that is neither."""
         name = eqn.primitive.name
         if name in jx.CALLS:
-            return self._call(eqn, values)
+            return self.run(jx.inner(eqn), values)
         if name in control.HANDLERS:
             return control.HANDLERS[name](self, eqn, values)
         return self._custom(eqn, values) if name in jx.CUSTOM else None
 
-    def _call(self, eqn: Any, values: list[Any]) -> list[Any]:
-        name = ramp.marked_name(eqn.params.get("name", ""))
-        if name and isinstance(values[0], Line) and values[0].hardware.activation is not None:
+    def _activation(self, eqn: Any, values: list[Any]) -> list[Any] | None:
+        """Sigmoid, tanh and marked functions, of a line in its ramp, of numbers in a second pass or digitally."""
+        name = eqn.primitive.name
+        if name in jx.CALLS:
+            name = ramp.marked_name(eqn.params.get("name", ""))
+            if not name and jx.contains(jx.inner(eqn), RAMPED):  # jax.nn.sigmoid is a call
+                return self.run(jx.inner(eqn), values)
+        elif name not in RAMPED:
+            return None
+        if not name or isinstance(values[0], Param) or is_weight(values[0]):
+            return None
+        if isinstance(values[0], Line) and values[0].hardware.activation is not None:
             return [self.machine.activate(values[0], name)]
-        return self.run(jx.inner(eqn), values)
+        numbers = [self.digital(v) for v in values]
+        passed = self.machine.second_pass(numbers[0], name)
+        return self._plain(eqn, numbers) if passed is None else [passed]
 
     def _custom(self, eqn: Any, values: list[Any]) -> list[Any]:
         """A custom derivative survives unless a crossbar is multiplied inside it."""
@@ -215,7 +222,7 @@ class Walk:
         return line_of(JoinedRoot(tuple(roots), product.out_shape, dtype, product.column_axis))
 
     def _line(self, eqn: Any, values: list[Any]) -> list[Any] | None:
-        """Operations that keep a line analog, or end it in a ramp; None where it must convert."""
+        """Operations that keep a line analog; None where it must convert."""
         name, out = eqn.primitive.name, eqn.outvars[0].aval
         if name in SUMS:
             return self._sum(values, tuple(out.shape))
@@ -226,8 +233,6 @@ class Walk:
             return [through(line, chain) for chain in cuts(eqn)]
         if name in VIEWS and jnp.issubdtype(out.dtype, jnp.floating):
             return [line.view(eqn)]
-        if name in RAMPED and line.hardware.activation is not None:
-            return [self.machine.activate(line, name)]
         return None
 
     def _sum(self, values: list[Any], shape: tuple[int, ...]) -> list[Any] | None:

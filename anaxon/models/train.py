@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 from rich.progress import Progress
 
 from anaxon.models import checkpoint
 from anaxon.models.regularise import TrainingNoise, augment
-from anaxon.training import disturb_weights, keep_within, matrices
+from anaxon.training import Objective, disturbed_loss, keep_within, matrices
 from anaxon.types import Array, PyTree
 
 
@@ -80,18 +79,30 @@ class _State(NamedTuple):
 
 
 def fit(
-    model: nnx.Module,
+    fn: Callable[[PyTree, Array], Array],
+    params: PyTree,
     train: Examples,
     validation: Examples,
     config: Training = Training(),  # noqa: B008 - frozen
     folder: Path | str | None = None,
     progress: bool = True,
+    objective: Objective | None = None,
 ) -> tuple[PyTree, dict[str, np.ndarray]]:
-    """Trains `model`, a function of `[batch, frames, mels]`, on classes.
+    """Trains, or fine-tunes, the parameters of a classifier.
 
-    Returns its parameters (the state of `nnx.split(model, nnx.Param, ...)`; the model itself is not changed) and the
-    history: `loss` and validation `accuracy`, `[epochs]` each. With a `folder` the run is checkpointed there every
-    `save_every` epochs; the next call continues and ends with the same bits as one that was not interrupted.
+    Args:
+      fn: `fn(params, features [batch, frames, mels]) -> logits [batch, classes]`, for the validation accuracy.
+      params: to start from; not changed.
+      train, validation: examples.
+      config: the schedule, and how features are disturbed.
+      folder: of the checkpoints, written every `save_every` epochs, or None. The next call continues there and ends
+        with the same bits as one that was not interrupted. Each objective needs a folder of its own.
+      progress: whether to show a bar.
+      objective: what to minimise, a function of labels: `training.chip_loss(fn, cross_entropy(), plan)` trains on
+        freshly programmed chips. By default `fn` with Gaussian noise of `config.noise.weight` on its weights.
+
+    Returns:
+      The trained parameters and the history: `loss` and validation `accuracy`, `[epochs]` each.
 
     Raises:
       ValueError: when there are fewer examples than a batch, or the checkpoint is damaged or of another run.
@@ -99,13 +110,11 @@ def fit(
     """
     if len(train.labels) < config.batch:
         raise ValueError(f"training.batch is {config.batch}, but there are only {len(train.labels)} training examples")
-    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
-    fn = lambda params, x: nnx.merge(graphdef, params, rest)(x)  # noqa: E731
+    objective = objective or disturbed_loss(fn, cross_entropy(config.smoothing), config.noise.weight)
     optimiser = _optimiser(config, len(train.labels) // config.batch)
     state, first = _start(params, optimiser, config, train, folder)
     data = [jnp.asarray(a) for a in (train.features, train.labels, validation.features, validation.labels)]
-    step = partial(_epoch, fn, optimiser, config)
-    step = jax.jit(step, donate_argnums=0)
+    step = jax.jit(partial(_epoch, fn, objective, optimiser, config), donate_argnums=0)
     with Progress(disable=not progress) as bar:
         task = bar.add_task("training", total=config.epochs, completed=first)
         for epoch in range(first, config.epochs):
@@ -114,6 +123,16 @@ def fit(
                 checkpoint.save(Path(folder), epoch + 1, state)
             bar.update(task, advance=1, description=f"training (validation {float(state.accuracy[epoch]):.1%})")
     return state.params, {"loss": np.asarray(state.loss), "accuracy": np.asarray(state.accuracy)}
+
+
+def cross_entropy(smoothing: float = 0.0) -> Callable[[Array, Array], Array]:
+    """The mean cross entropy of logits `[batch, classes]` and labels `[batch]`, smoothed."""
+
+    def loss(logits: Array, labels: Array) -> Array:
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+        return optax.softmax_cross_entropy(logits, targets).mean()
+
+    return loss
 
 
 def _optimiser(config: Training, batches: int) -> optax.GradientTransformation:
@@ -138,7 +157,10 @@ def _start(
     mark = zlib.crc32(
         np.ascontiguousarray(train.labels).tobytes() + np.ascontiguousarray(train.features[:64]).tobytes()
     )
-    mark = jnp.uint32(zlib.crc32(repr(config).encode(), mark))
+    mark = zlib.crc32(repr(config).encode(), mark)
+    for leaf in jax.tree.leaves(params):
+        mark = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), mark)
+    mark = jnp.uint32(mark)
     params = jax.tree.map(jnp.array, params)  # copies: the state is donated
     state = _State(params, optimiser.init(params), empty, empty.copy(), mark)
     done = checkpoint.epochs(Path(folder)) if folder is not None else []
@@ -153,6 +175,7 @@ def _start(
 
 def _epoch(
     fn: Callable[[PyTree, Array], Array],
+    objective: Objective,
     optimiser: optax.GradientTransformation,
     config: Training,
     state: _State,
@@ -168,22 +191,22 @@ def _epoch(
     order = jax.random.permutation(order_key, len(labels))[: batches * config.batch].reshape(batches, config.batch)
 
     def step(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
-        params, moments = carry
-        rows, key = inputs
-        loss, grads = jax.value_and_grad(partial(_loss, fn, config))(params, key, features[rows], labels[rows])
+        (params, moments), (number, rows, key) = carry, inputs
+        loss = partial(_loss, objective, config, key, number, features[rows], labels[rows])
+        loss, grads = jax.value_and_grad(loss)(params)
         updates, moments = optimiser.update(grads, moments, params)
         return (optax.apply_updates(params, updates), moments), loss
 
-    keys = jax.random.split(noise_key, batches)
-    (params, moments), loss = jax.lax.scan(step, (state.params, state.optimiser), (order, keys))
+    inputs = (epoch * batches + jnp.arange(batches), order, jax.random.split(noise_key, batches))
+    (params, moments), loss = jax.lax.scan(step, (state.params, state.optimiser), inputs)
     hits = (fn(params, check_features).argmax(-1) == check_labels).mean()
     return _State(params, moments, state.loss.at[epoch].set(loss.mean()), state.accuracy.at[epoch].set(hits),
                   state.fingerprint)  # fmt: skip
 
 
-def _loss(fn: Callable, config: Training, params: PyTree, key: Array, features: Array, labels: Array) -> Array:
-    """Cross entropy with label smoothing on augmented features and disturbed weights."""
+def _loss(
+    objective: Objective, config: Training, key: Array, step: Array, features: Array, labels: Array, params: PyTree
+) -> Array:
+    """The objective on augmented features."""
     weight_key, input_key = jax.random.split(key)
-    logits = fn(disturb_weights(weight_key, params, config.noise.weight), augment(input_key, features, config.noise))
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), config.smoothing)
-    return optax.softmax_cross_entropy(logits, targets).mean()
+    return objective(params, weight_key, step, (augment(input_key, features, config.noise),), labels)

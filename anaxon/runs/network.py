@@ -67,10 +67,9 @@ def trained(
     Raises:
       ValueError: for a damaged checkpoint, or fewer clips than a batch.
     """
-    start = untrained(model, data, training.seed)
-    fn, _ = functional(start)
+    fn, start = functional(untrained(model, data, training.seed))
     where = checkpoints(model, training, corpus)
-    params, history = train.fit(start, corpus.train, corpus.validation, training, where, progress)
+    params, history = train.fit(fn, start, corpus.train, corpus.validation, training, where, progress)
     return Network(fn, params, history)
 
 

@@ -104,6 +104,15 @@ def test_a_digital_value_without_an_array_before_it_stays_digital():
     assert all(s.passes == () for s in plan.sites)
 
 
+@pytest.mark.parametrize("digital", ["float", "ramp"])
+def test_a_sigmoid_of_digital_values_is_found_inside_its_call(digital):
+    fn = lambda p, x: jax.nn.sigmoid(3 * jnp.tanh(x @ p["w"]))  # noqa: E731
+    plan = ax.place(fn, hardware(digital=digital))({"w": data(4, 6)}, data(3, 4))
+    done = plan.functions if digital == "float" else plan.sites[0].passes
+    assert [(f.name, f.values) for f in done] == [("logistic", 18)]
+    assert ax.cost(plan).counts.ramp_conversions == (18 if digital == "float" else 36)
+
+
 def test_errors_are_of_the_ramp_and_common_to_its_neurons():
     """Columns with the same weights give the same codes, on every chip; chips differ, reads of one do not."""
     w = jnp.tile(data(4, 1, seed=1), (1, 5))

@@ -4,6 +4,7 @@ import pytest
 from flax import nnx
 
 from anaxon.data.keywords import Split
+from anaxon.flax import functional
 from anaxon.models import checkpoint, train
 from anaxon.models.keyword_lstm import KeywordLSTM
 from anaxon.models.train import Training
@@ -21,8 +22,8 @@ def toy(count, seed):
 
 
 def fit(config=CONFIG, folder=None, data=None):
-    model = KeywordLSTM(hidden=6, classes=3, mels=4, rngs=nnx.Rngs(0))
-    return train.fit(model, data or toy(96, 0), toy(30, 1), config, folder, progress=False)
+    fn, params = functional(KeywordLSTM(hidden=6, classes=3, mels=4, rngs=nnx.Rngs(0)))
+    return train.fit(fn, params, data or toy(96, 0), toy(30, 1), config, folder, progress=False)
 
 
 @pytest.fixture(scope="module")
