@@ -48,7 +48,7 @@ def bill(plan: Plan, components: str) -> dict[str, Any]:
                 "energy_by_part": _numbers(s.energy),
                 "counts": dataclasses.asdict(s.counts),
             }
-            for s in total.sites
+            for s in total.lines
         ],
         "components": {"name": table.name, "description": table.description,
                        "sources": {name: entry.source for name, entry in table.entries.items()}},
