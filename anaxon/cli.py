@@ -16,7 +16,11 @@ from types import ModuleType
 from typing import Any
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
-JOBS = {"keywords": "anaxon.runs.keywords", "ramp_design": "anaxon.runs.ramp_design"}
+JOBS = {
+    "keywords": "anaxon.runs.keywords",
+    "keywords_ramp": "anaxon.runs.keywords_ramp",
+    "ramp_design": "anaxon.runs.ramp_design",
+}
 # What the user can put right; any other OSError (a full disk) is a failed run.
 _INPUT_ERRNOS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EEXIST, errno.EROFS}
 

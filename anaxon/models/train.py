@@ -87,6 +87,7 @@ def fit(
     folder: Path | str | None = None,
     progress: bool = True,
     objective: Objective | None = None,
+    on_epoch: Callable[[float], None] | None = None,
 ) -> tuple[PyTree, dict[str, np.ndarray]]:
     """Trains, or fine-tunes, the parameters of a classifier.
 
@@ -100,6 +101,7 @@ def fit(
       progress: whether to show a bar.
       objective: what to minimise, a function of labels: `training.chip_loss(fn, cross_entropy(), plan)` trains on
         freshly programmed chips. By default `fn` with Gaussian noise of `config.noise.weight` on its weights.
+      on_epoch: is told the validation accuracy after every epoch; what it raises ends the training.
 
     Returns:
       The trained parameters and the history: `loss` and validation `accuracy`, `[epochs]` each.
@@ -121,7 +123,10 @@ def fit(
             state = step(state, epoch, *data)
             if folder is not None and ((epoch + 1) % config.save_every == 0 or epoch + 1 == config.epochs):
                 checkpoint.save(Path(folder), epoch + 1, state)
-            bar.update(task, advance=1, description=f"training (validation {float(state.accuracy[epoch]):.1%})")
+            accuracy = float(state.accuracy[epoch])
+            bar.update(task, advance=1, description=f"training (validation {accuracy:.1%})")
+            if on_epoch is not None:
+                on_epoch(accuracy)
     return state.params, {"loss": np.asarray(state.loss), "accuracy": np.asarray(state.accuracy)}
 
 

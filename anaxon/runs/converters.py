@@ -1,4 +1,4 @@
-"""The same array behind two kinds of column converter: a ramp that computes activations, or a linear ADC before them."""
+"""The same array behind two kinds of converter: a ramp that computes activations, or a linear ADC before them."""
 
 from typing import Literal
 

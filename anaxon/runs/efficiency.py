@@ -1,11 +1,19 @@
 """Time, energy and area of one step of a recurrent network, beside the published chip."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
+from anaxon.hardware import Hardware
 from anaxon.interpret.components import Components, load_components
 from anaxon.interpret.cost import cost
 from anaxon.interpret.counts import extent
+from anaxon.interpret.place import place
 from anaxon.interpret.plan import Plan
+from anaxon.runs.converters import KINDS, at_bits
+from anaxon.types import Array, PyTree
 
 PAPER = "Yang et al., Nat. Commun. 16:1136 (2025), doi 10.1038/s41467-025-56254-6, Table 1 (16 nm CMOS and RRAM, 1 GHz)"
 
@@ -43,6 +51,21 @@ PUBLISHED = (
 )
 
 
+def lstm_step(hardware: Hardware, rows: int, cols: int) -> Plan:
+    """The plan of one step of an LSTM whose gates are one array of `rows` x `cols`, inputs, state and bias together.
+
+    From shapes alone; the same function whatever the converters: four gates, the new cell state, its tanh.
+    """
+
+    def step(params: PyTree, x: Array) -> Array:
+        i, f, g, o = jnp.split(x @ params["gates"], 4, axis=-1)
+        c = jax.nn.sigmoid(f) + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return jax.nn.sigmoid(o) * jnp.tanh(c)
+
+    params = {"gates": jax.ShapeDtypeStruct((rows, cols), jnp.float32)}
+    return place(step, hardware)(params, jax.ShapeDtypeStruct((1, rows), jnp.float32))
+
+
 def efficiency(step: Plan, components: Components | str) -> dict[str, float]:
     """What one step costs by the component table.
 
@@ -52,7 +75,7 @@ def efficiency(step: Plan, components: Components | str) -> dict[str, float]:
 
     Returns:
       `time` [s], `energy` [J], `area` [m2], `power` [W], `ops` (two for each cell pair on an array), `tops`,
-      `tops_per_watt`, `tops_per_mm2`; `activations_time`, `activations_energy`: of the digital activation units therein.
+      `tops_per_watt`, `tops_per_mm2`; `activations_time`, `activations_energy`: of the digital units in it.
     """
     bill = cost(step, components if isinstance(components, Components) else load_components(components))
     ops = sum(2 * stack * rows * cols for stack, rows, cols in map(extent, step.sites))
@@ -86,4 +109,15 @@ def published() -> list[dict[str, Any]]:
             "tops_per_mm2": row.tops_per_mm2,
         }
         for row in PUBLISHED
+    ]
+
+
+def designs(hardware: Hardware, rows: int, cols: int, bits: Sequence[int], components: str) -> list[dict[str, Any]]:
+    """What a step costs with a ramp and with linear converters, at these resolutions: entries of `results.json`."""
+    names = {"ramp": "ramp ADC", "linear": "linear ADC, digital activations"}
+    return [
+        {"name": f"{names[kind]}, {rows} x {cols}", "bits": b}
+        | efficiency(lstm_step(at_bits(hardware, kind, b, rows, cols), rows, cols), components)
+        for kind in KINDS
+        for b in bits
     ]

@@ -8,8 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from anaxon.data import keywords, real_speech, speech_commands
-from anaxon.data.features import log_mel_batches
+from anaxon.data import keywords, speech_commands
 from anaxon.hardware import Hardware
 from anaxon.interpret.place import place
 from anaxon.interpret.plan import Plan
@@ -88,7 +87,7 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
       OSError: when something cannot be written; what is there is kept.
     """
     with folder.phase("corpus"):
-        inputs = _inputs(settings, progress)
+        inputs = results.load_inputs(settings.data, settings.ensemble.panel, settings.seed, progress)
     with folder.phase("training"):
         net = _network(settings, folder, inputs.corpus, progress)
     with folder.busy("calibration", progress):
@@ -107,14 +106,6 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
         )
     measured = results.Measured(inputs, digital, quantised, panel, full)
     return _written(settings, folder, net, plan, measured, progress)
-
-
-def _inputs(settings: Settings, progress: bool) -> results.Inputs:
-    corpus = keywords.load(settings.data, progress)
-    panel = keywords.stratified_panel(corpus.test.labels, settings.ensemble.panel, settings.seed)
-    checks = real_speech.real_speech_check(progress)
-    features = [corpus.normalise(log_mel_batches(c.clips, settings.data.features)) for c in checks]
-    return results.Inputs(corpus, panel, checks, features)
 
 
 def _network(settings: Settings, folder: RunFolder, corpus: keywords.Corpus, progress: bool) -> Network:

@@ -22,13 +22,14 @@ FILE = "network.npz"
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """`hidden`: units of the LSTM.
+    """`hidden`: units of the LSTM. `use_bias`: whether its gates have one.
 
     Raises:
       ValueError: for fewer than one.
     """
 
     hidden: int = 32
+    use_bias: bool = True
 
     def __post_init__(self) -> None:
         if self.hidden < 1:
@@ -45,7 +46,8 @@ class Network(NamedTuple):
 
 def untrained(model: Model, data: keywords.KeywordData, seed: int) -> nnx.Module:
     """The model with the weights that training starts from."""
-    return KeywordLSTM(model.hidden, len(keywords.CLASSES), data.features.mels, rngs=nnx.Rngs(seed))
+    classes, mels = len(keywords.CLASSES), data.features.mels
+    return KeywordLSTM(model.hidden, classes, mels, model.use_bias, rngs=nnx.Rngs(seed))
 
 
 def shapes(model: Model, data: keywords.KeywordData) -> tuple[Callable, PyTree, jax.ShapeDtypeStruct]:
@@ -61,6 +63,7 @@ def trained(
     training: train.Training,
     corpus: keywords.Corpus,
     progress: bool = True,
+    on_epoch: Callable[[float], None] | None = None,
 ) -> Network:
     """Trains, or continues, or reads the finished checkpoint of these settings and this corpus from the cache.
 
@@ -69,7 +72,9 @@ def trained(
     """
     fn, start = functional(untrained(model, data, training.seed))
     where = checkpoints(model, training, corpus)
-    params, history = train.fit(fn, start, corpus.train, corpus.validation, training, where, progress)
+    params, history = train.fit(
+        fn, start, corpus.train, corpus.validation, training, where, progress, on_epoch=on_epoch
+    )
     return Network(fn, params, history)
 
 

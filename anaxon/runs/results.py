@@ -7,6 +7,7 @@ import numpy as np
 
 from anaxon import statistics
 from anaxon.data import keywords, real_speech
+from anaxon.data.features import log_mel_batches
 from anaxon.interpret.plan import Plan
 from anaxon.runs import plan_record, record
 from anaxon.runs.chips import Panel
@@ -33,6 +34,14 @@ class Inputs(NamedTuple):
     def labels(self) -> np.ndarray:
         """Of everything, `[n]`."""
         return np.concatenate([self.corpus.test.labels, *(c.labels for c in self.checks)])
+
+
+def load_inputs(data: keywords.KeywordData, panel: int, seed: int, progress: bool) -> Inputs:
+    """The corpus, made or from the cache, a panel of its test split, and what is installed of recorded voices."""
+    corpus = keywords.load(data, progress)
+    checks = real_speech.real_speech_check(progress)
+    features = [corpus.normalise(log_mel_batches(c.clips, data.features)) for c in checks]
+    return Inputs(corpus, keywords.stratified_panel(corpus.test.labels, panel, seed), checks, features)
 
 
 class Measured(NamedTuple):
@@ -75,7 +84,7 @@ def collect(settings: "Settings", net: Network, plan: Plan, measured: Measured, 
     arrays = rows(measured)
     return {
         **record.head(settings.record),
-        "data": _data(measured.inputs),
+        "data": described(measured.inputs),
         "training": {
             "epochs": settings.training.epochs,
             "seed": settings.training.seed,
@@ -83,7 +92,7 @@ def collect(settings: "Settings", net: Network, plan: Plan, measured: Measured, 
             "validation_accuracy": float(net.history["accuracy"][-1]),
             "loss": float(net.history["loss"][-1]),
         },
-        "metrics": {**accuracies(arrays), **_checks(measured)},
+        "metrics": {**accuracies(arrays), **check_metrics(measured.inputs, measured.digital, measured.full)},
         "accuracy_quantiles": statistics.quantiles(arrays["accuracy"]),
         "variance": _variance(arrays),
         "layers": plan_record.layers(plan, arrays),
@@ -130,19 +139,21 @@ def _variance(arrays: dict[str, np.ndarray]) -> dict[str, float]:
     return {"chip": parts.chip**0.5, "clip": parts.item**0.5, "rest": parts.rest**0.5}
 
 
-def _checks(measured: Measured) -> dict[str, Any]:
-    """Accuracy on voices that the corpus never heard, where their sounds are installed."""
-    found, start = {}, len(measured.inputs.corpus.test.labels)
-    for check in measured.inputs.checks:
+def check_metrics(inputs: Inputs, digital: np.ndarray, chips: np.ndarray) -> dict[str, Any]:
+    """Accuracy on voices that the corpus never heard, where their sounds are installed.
+
+    `digital` `[n]` and `chips` `[chips, n]` are answers on everything.
+    """
+    found, start = {}, len(inputs.corpus.test.labels)
+    for check in inputs.checks:
         part = slice(start, start := start + len(check.labels))
-        digital = statistics.proportion(measured.digital[part] == check.labels, "clips")
-        chips = statistics.crossed_proportion(measured.full[:, part] == check.labels, "clips")
-        found[f"{check.name}: float"] = digital.as_json()
-        found[f"{check.name}: chips"] = chips.as_json()
+        found[f"{check.name}: float"] = statistics.proportion(digital[part] == check.labels, "clips").as_json()
+        found[f"{check.name}: chips"] = statistics.crossed_proportion(chips[:, part] == check.labels, "clips").as_json()
     return found
 
 
-def _data(inputs: Inputs) -> dict[str, Any]:
+def described(inputs: Inputs) -> dict[str, Any]:
+    """What the data are, as JSON."""
     corpus = inputs.corpus
     splits = {name: len(getattr(corpus, name).labels) for name in ("train", "validation", "test")}
     return {

@@ -1,0 +1,320 @@
+"""The keyword spotter behind ramp ADCs: accuracy against resolution, with and without training for the chips."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from anaxon.data import keywords, speech_commands
+from anaxon.hardware import Hardware
+from anaxon.interpret.plan import Plan
+from anaxon.models.regularise import TrainingNoise
+from anaxon.models.train import Training
+from anaxon.presets import hardware_from
+from anaxon.runs import keywords_ramp_results as found
+from anaxon.runs import network, results
+from anaxon.runs.config import components_of, described, from_table, seed_of
+from anaxon.runs.converters import at_bits
+from anaxon.runs.folder import CHIPS, REPORT, RunFolder
+from anaxon.runs.network import Model, Network
+from anaxon.runs.ramp_chips import answers
+from anaxon.runs.ramp_points import Aware, Point, Ready, aware_training, calibrated
+from anaxon.runs.ramp_points import planned as planned_at
+from anaxon.runs.side_by_side import side_by_side
+from anaxon.settings import check_keys
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """What fits on which machine: `hidden` units of each network, with its `epochs` and those of every noise-aware
+    training; `linear_aware`: resolutions at which the linear converters are trained for too.
+
+    Raises:
+      ValueError: for lists of different lengths, or numbers below one.
+    """
+
+    hidden: tuple[int, ...] = (32,)
+    epochs: tuple[int, ...] = (40,)
+    aware_epochs: tuple[int, ...] = (8,)
+    linear_aware: tuple[int, ...] = (5,)
+
+    def __post_init__(self) -> None:
+        lists = (self.hidden, self.epochs, self.aware_epochs)
+        if len({len(x) for x in lists}) != 1 or min(map(min, lists)) < 1:
+            raise ValueError(
+                "size: expected hidden, epochs and aware_epochs of one length, all positive; got "
+                f"{', '.join(str(list(x)) for x in lists)}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Chips:
+    """`chips` at every point and `main_chips` at the ramp of `main_bits`, heard on a `panel` of test clips;
+    `full_test_chips` of the latter also hear the whole test set; `calibration` training clips fix ranges.
+
+    Raises:
+      ValueError: for a number out of range, or `main_bits` that are none of `bits`.
+    """
+
+    bits: tuple[int, ...] = (3, 4, 5, 8)
+    main_bits: int = 5
+    chips: int = 100
+    main_chips: int = 1000
+    panel: int = 200
+    full_test_chips: int = 20
+    calibration: int = 500
+
+    def __post_init__(self) -> None:
+        least = {"chips": 2, "main_chips": 2, "panel": 24, "full_test_chips": 2, "calibration": 1}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"chips.{name}: expected a whole number, {low} or more; got {getattr(self, name)!r}")
+        if self.main_bits not in self.bits or not all(2 <= b <= 8 for b in self.bits):
+            raise ValueError(
+                f"chips.bits: expected resolutions from 2 to 8 with main_bits among them; got {list(self.bits)} and "
+                f"{self.main_bits}"
+            )
+
+
+DIGITAL = Training(epochs=1, noise=TrainingNoise(weight=0.0))  # plain: no noise on weights
+SECTIONS = {"data": keywords.KeywordData, "training": Training, "aware": Aware, "chips": Chips}
+SIZES = ("small", "full")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A resolved configuration."""
+
+    seed: int
+    size_name: str
+    size: Size
+    use_bias: bool
+    data: keywords.KeywordData
+    training: Training
+    aware: Aware
+    chips: Chips
+    hardware: Hardware
+    hardware_table: Mapping[str, Any]
+    components: str
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The configuration as JSON: what decides the results, and nothing else."""
+        sections = {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS}
+        sections["data"].pop("workers")
+        hardware = {"given": self.hardware_table, "resolved": described(self.hardware)}
+        size = {"name": self.size_name, **dataclasses.asdict(self.size)}
+        return {"job": "keywords_ramp", "seed": self.seed, "size": size, "use_bias": self.use_bias, **sections,
+                "hardware": hardware, "cost": {"components": self.components}}  # fmt: skip
+
+    def model(self, hidden: int) -> Model:
+        """The network of this size."""
+        return Model(hidden=hidden, use_bias=self.use_bias)
+
+    def points(self, hidden: int) -> list[Point]:
+        """All converters at all resolutions behind it."""
+        return [Point(hidden, kind, bits) for kind in ("ramp", "linear") for bits in self.chips.bits]
+
+    def is_aware(self, point: Point) -> bool:
+        """Whether the network is also trained for this point."""
+        return point.kind == "ramp" or point.bits in self.size.linear_aware
+
+
+def read(table: Mapping[str, Any]) -> Settings:
+    """The settings of a configuration file.
+
+    Raises:
+      ValueError, TypeError: for a key or a value that is not accepted; the sentence names it.
+    """
+    check_keys(table, ("job", "seed", "size", "use_bias", *SECTIONS, *SIZES, "hardware", "cost"), "configuration")
+    size = table.get("size", "small")
+    if size not in SIZES:
+        raise ValueError(f"size: expected one of {', '.join(SIZES)}; got {size!r}")
+    use_bias = table.get("use_bias", True)
+    if not isinstance(use_bias, bool):
+        raise TypeError(f"use_bias: expected true or false; got {use_bias!r}")
+    if "hardware" not in table:
+        raise ValueError('hardware: missing; expected a table such as [hardware] with preset = "ramp-5bit"')
+    hardware = hardware_from(table["hardware"])
+    at_bits(hardware, "ramp", 5, 1, 1)  # complains about hardware without a ramp
+    training = {"noise": {"weight": 0.0}, **table.get("training", {})}
+    sections: dict[str, Any] = {n: from_table(k, table.get(n, {}), n) for n, k in SECTIONS.items() if n != "training"}
+    if sections["data"].path is not None:
+        speech_commands.folder_of(sections["data"])
+    return Settings(
+        seed=seed_of(table),
+        size_name=size,
+        size=from_table(Size, table.get(size, {}), size),
+        use_bias=use_bias,
+        training=from_table(Training, training, "training"),
+        hardware=hardware,
+        hardware_table=table["hardware"],
+        components=components_of(table),
+        **sections,
+    )
+
+
+def planned(settings: Settings) -> Plan:
+    """The plan of the first network behind its ramp, from shapes: what `anaxon explain` prints."""
+    point = Point(settings.size.hidden[0], "ramp", settings.chips.main_bits)
+    return planned_at(point, settings.hardware, *network.shapes(settings.model(point.hidden), settings.data))
+
+
+def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[str, Any]:
+    """Runs, or continues, the job in its folder and writes everything that belongs there.
+
+    Raises:
+      ValueError: for a damaged cache or checkpoint, or data that are not what they should be.
+      OSError: when something cannot be written; what is there is kept.
+    """
+    with folder.phase("corpus"):
+        inputs = results.load_inputs(settings.data, settings.chips.panel, settings.seed, progress)
+    with folder.phase("training"):
+        networks = _networks(settings, inputs, progress)
+    with folder.phase("calibration"):
+        plain = _plain(settings, inputs, networks, progress)
+    with folder.phase("noise-aware training"):
+        aware = _aware(settings, inputs, networks, plain, progress)
+    ready = {p: {"plain": plain[p]} | ({"aware": aware[p]} if p in aware else {}) for p in plain}
+    with folder.phase("chips"):
+        chips = {p: _panel(settings, folder, inputs, networks[p.hidden], p, ready[p], progress) for p in ready}
+    with folder.phase("chips on everything"):
+        full = {
+            p: _everything(settings, folder, inputs, networks[p.hidden], p, ready[p], progress)
+            for p in ready
+            if _is_main(settings, p)
+        }
+    with folder.busy("digital", progress):
+        digital = {h: network.logits(net, inputs.everything).argmax(-1) for h, net in networks.items()}
+    measured = found.Measured(inputs, networks, ready, digital, chips, full)
+    return _written(settings, folder, measured, progress)
+
+
+def _is_main(settings: Settings, point: Point) -> bool:
+    return point.kind == "ramp" and point.bits == settings.chips.main_bits
+
+
+def _training(settings: Settings, epochs: int) -> Training:
+    return dataclasses.replace(settings.training, epochs=epochs, save_every=max(1, epochs // 4))
+
+
+def _networks(settings: Settings, inputs: results.Inputs, progress: bool) -> dict[int, Network]:
+    """The digital networks, trained side by side; the largest first, since it takes longest."""
+    sizes = sorted(zip(settings.size.hidden, settings.size.epochs, strict=True), reverse=True)
+
+    def task(hidden: int, epochs: int) -> Any:
+        model, training = settings.model(hidden), _training(settings, epochs)
+        return lambda on_epoch: network.trained(model, settings.data, training, inputs.corpus, False, on_epoch)
+
+    tasks = [task(hidden, epochs) for hidden, epochs in sizes]
+    trained = side_by_side(tasks, sum(settings.size.epochs), "training, digital", progress)
+    return dict(sorted(zip((h for h, _ in sizes), trained, strict=True)))
+
+
+def _plain(
+    settings: Settings, inputs: results.Inputs, networks: dict[int, Network], progress: bool
+) -> dict[Point, Ready]:
+    """Every point with the digital weights and the ranges that they need; what takes time is compiling."""
+    features = inputs.corpus.train.features[: settings.chips.calibration]
+    clip = jax.ShapeDtypeStruct((1, *features.shape[1:]), np.float32)
+    points = [p for hidden in networks for p in settings.points(hidden)]
+
+    def task(point: Point) -> Any:
+        def calibrate(tick: Callable[[float], None]) -> Ready:
+            net = networks[point.hidden]
+            plan = planned_at(point, settings.hardware, net.fn, net.params, clip)
+            ready = Ready(net.params, jax.device_get(calibrated(settings.seed, plan, net, features)))
+            tick(0.0)
+            return ready
+
+        return calibrate
+
+    ready = side_by_side([task(p) for p in points], len(points), "calibration", progress)
+    return dict(zip(points, ready, strict=True))
+
+
+def _aware(
+    settings: Settings,
+    inputs: results.Inputs,
+    networks: dict[int, Network],
+    plain: dict[Point, Ready],
+    progress: bool,
+) -> dict[Point, Ready]:
+    epochs = dict(zip(settings.size.hidden, settings.size.aware_epochs, strict=True))
+    points = sorted((p for p in plain if settings.is_aware(p)), key=lambda p: -p.hidden)
+
+    def task(point: Point) -> Any:
+        net, training = networks[point.hidden], _training(settings, epochs[point.hidden])
+        plan = plain[point].plan
+        return lambda on_epoch: aware_training(net, plan, inputs.corpus, training, settings.aware, on_epoch)
+
+    total = sum(epochs[p.hidden] for p in points)
+    trained = side_by_side([task(p) for p in points], total, "training for the chips", progress)
+    return dict(zip(points, trained, strict=True))
+
+
+def _panel(
+    settings: Settings,
+    folder: RunFolder,
+    inputs: results.Inputs,
+    net: Network,
+    point: Point,
+    ready: dict[str, Ready],
+    progress: bool,
+) -> np.ndarray:
+    """Answers `[chips, trainings, panel]`."""
+    count = settings.chips.main_chips if _is_main(settings, point) else settings.chips.chips
+    heard = inputs.corpus.test.features[inputs.panel]
+    return answers(settings.seed, net, list(ready.values()), heard, count, folder.chunks(point.name), progress)
+
+
+def _everything(
+    settings: Settings,
+    folder: RunFolder,
+    inputs: results.Inputs,
+    net: Network,
+    point: Point,
+    ready: dict[str, Ready],
+    progress: bool,
+) -> np.ndarray:
+    """Answers `[chips, trainings, n]` on the whole test set and the recorded voices."""
+    path, count = folder.chunks(f"{point.name}-everything"), settings.chips.full_test_chips
+    return answers(settings.seed, net, list(ready.values()), inputs.everything, count, path, progress, chunk=2)
+
+
+def _written(settings: Settings, folder: RunFolder, measured: found.Measured, progress: bool) -> dict[str, Any]:
+    with folder.busy("report", progress):
+        from anaxon.report import keywords_ramp as report
+        from anaxon.report import keywords_ramp_figures
+
+        rows = found.rows(measured)
+        folder.write_arrays(CHIPS, rows)
+        record = found.collect(settings, measured, folder.seconds)
+        figures = keywords_ramp_figures.figures(record, rows)
+        folder.write_report(report.page(record, figures), figures)
+    record["seconds"] = folder.seconds
+    folder.finish(record)
+    return record
+
+
+def summary(record: dict[str, Any], path: Path, console: Console) -> None:
+    """Prints the few numbers that matter, and where the rest is."""
+    shown = Table("units", "converter", "bits", "training", "chips", "accuracy", "95 % interval", "loss to float",
+                  box=None, pad_edge=False)  # fmt: skip
+    for p in record["points"]:
+        a, lost = p["accuracy"], p["loss"]
+        lo, hi = a["ci95"]
+        shown.add_row(str(p["hidden"]), p["kind"], str(p["bits"]), p["training"], f"{a['n']:,}", f"{a['mean']:.1%}",
+                      f"{lo:.1%} to {hi:.1%}", f"{100 * lost['mean']:+.2f} points")  # fmt: skip
+    console.print(shown)
+    for goal in record["goals"]:
+        mark = "met" if goal["met"] else "NOT met"
+        console.print(f"{goal['what']}: {goal['obtained']:.3g} (asked {goal['asked']}): {mark}")
+    if record["data"]["synthetic"]:
+        console.print("The speech is synthetic: this says little about real speech (see the report).")
+    console.print(f"Report: {path / REPORT}", soft_wrap=True, highlight=False)

@@ -1,0 +1,150 @@
+"""What a comparison of converters found: rows for every chip, and the numbers of `results.json`."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from anaxon import statistics
+from anaxon.runs import efficiency, plan_record, record, results
+from anaxon.runs.network import Network
+from anaxon.runs.ramp_points import Point, Ready
+
+if TYPE_CHECKING:
+    from anaxon.runs.keywords_ramp import Settings
+
+LOSS_ALLOWED = 0.010  # of accuracy, mean of the chips at the main point, trained for them
+RECOVERED, RECOVERED_AT = (
+    0.5,
+    4,
+)  # share of plain training's loss that noise-aware training wins back, at this many bits
+
+
+class Measured(NamedTuple):
+    """Answers: `digital` `[n]` by units on everything; `chips` `[chips, trainings, panel]` and `full`
+    `[chips, trainings, n]` by point, trainings in the order of `ready`."""
+
+    inputs: results.Inputs
+    networks: dict[int, Network]
+    ready: dict[Point, dict[str, Ready]]
+    digital: dict[int, np.ndarray]
+    chips: dict[Point, np.ndarray]
+    full: dict[Point, np.ndarray]
+
+
+def rows(measured: Measured) -> dict[str, np.ndarray]:
+    """The arrays of `ensemble.npz`.
+
+    `classes/POINT/TRAINING` `[chips, panel]` and `full_classes/POINT/TRAINING` `[chips, test]`, a row a chip; for the
+    clips `panel` (indices into the test split), `labels`, `digital/UNITS` `[test]`.
+    """
+    labels = measured.inputs.corpus.test.labels
+    found = {"panel": measured.inputs.panel, "labels": labels.astype(np.uint8)}
+    found |= {f"digital/{h}": x[: len(labels)].astype(np.uint8) for h, x in measured.digital.items()}
+    for kind, table in (("classes", measured.chips), ("full_classes", measured.full)):
+        for point, classes in table.items():
+            for i, training in enumerate(measured.ready[point]):
+                part = classes[:, i] if kind == "classes" else classes[:, i, : len(labels)]
+                found[f"{kind}/{point.name}/{training}"] = part
+    return found
+
+
+def collect(settings: "Settings", measured: Measured, seconds: dict) -> dict[str, Any]:
+    """The content of `results.json`."""
+    arrays = rows(measured)
+    points = [_point(p, training, arrays) for p, ready in measured.ready.items() for training in ready]
+    first = Point(settings.size.hidden[0], "ramp", settings.chips.main_bits)
+    plan = measured.ready[first]["plain"].plan
+    return {
+        **record.head(settings.record),
+        "data": results.described(measured.inputs),
+        "training": [_training(h, net) for h, net in measured.networks.items()],
+        "metrics": _metrics(measured, arrays, points),
+        "points": points,
+        "goals": _goals(settings, points),
+        "layers": plan_record.layers(plan, {}),
+        "cost": plan_record.bill(plan, settings.components),
+        "efficiency": _efficiency(settings, measured),
+        "published": efficiency.published(),
+        "nonidealities": plan_record.explained(plan),
+        "seconds": seconds,
+    }
+
+
+def _training(hidden: int, net: Network) -> dict[str, Any]:
+    return {
+        "hidden": hidden,
+        "epochs": len(net.history["loss"]),
+        "parameters": int(sum(x.size for x in jax.tree.leaves(net.params))),
+        "validation_accuracy": float(net.history["accuracy"][-1]),
+    }
+
+
+def _point(point: Point, training: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Accuracy on the panel and its loss against the digital network on the same clips."""
+    panel, labels = arrays["panel"], arrays["labels"]
+    strata = labels[panel]
+    correct = (arrays[f"classes/{point.name}/{training}"] == strata).astype(float)
+    digital = (arrays[f"digital/{point.hidden}"] == labels)[panel]
+    entry: dict[str, Any] = {"hidden": point.hidden, "kind": point.kind, "bits": point.bits, "training": training}
+    entry["accuracy"] = statistics.crossed_proportion(correct, "clips", strata).as_json()
+    entry["loss"] = statistics.crossed_mean(digital - correct, "clips", strata).as_json()
+    full = arrays.get(f"full_classes/{point.name}/{training}")
+    if full is not None:
+        hits, exact = (full == labels).astype(float), arrays[f"digital/{point.hidden}"] == labels
+        entry["full_test"] = statistics.crossed_proportion(hits, "clips", labels).as_json()
+        entry["full_test_loss"] = statistics.crossed_mean(exact - hits, "clips", labels).as_json()
+    return entry
+
+
+def _metrics(measured: Measured, arrays: dict[str, np.ndarray], points: list[dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    labels, panel = arrays["labels"], arrays["panel"]
+    for hidden in measured.networks:
+        digital = arrays[f"digital/{hidden}"] == labels
+        found[f"{hidden} units, float, test set"] = statistics.proportion(digital, "clips").as_json()
+        found[f"{hidden} units, float, panel"] = statistics.proportion(digital[panel], "clips").as_json()
+    for p in points:
+        name = f"{p['hidden']} units, {p['kind']} {p['bits']} bit, {p['training']}"
+        found[f"{name}, panel"] = p["accuracy"]
+        found[f"{name}, loss on the panel"] = p["loss"]
+        if "full_test" in p:
+            found[f"{name}, test set"] = p["full_test"]
+            found[f"{name}, loss on the test set"] = p["full_test_loss"]
+    return found | _checks(measured)
+
+
+def _checks(measured: Measured) -> dict[str, Any]:
+    """Accuracy on recorded voices of the first network, digital and on its chips, trained for them where they were."""
+    if not measured.full:
+        return {}
+    point = next(iter(measured.full))
+    digital, chips = measured.digital[point.hidden], measured.full[point][:, -1]
+    return results.check_metrics(measured.inputs, digital, chips)
+
+
+def _goals(settings: "Settings", points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was asked of the first network, with what was obtained."""
+    by = {(p["hidden"], p["kind"], p["bits"], p["training"]): p for p in points}
+    found = []
+    for hidden in settings.size.hidden:
+        main = by.get((hidden, "ramp", settings.chips.main_bits, "aware"))
+        if main:
+            what = f"{hidden} units, {settings.chips.main_bits}-bit ramp, trained for it: points lost to its own float"
+            lost = 100 * main["loss"]["mean"]
+            found.append({"what": what, "asked": f"<= {100 * LOSS_ALLOWED:g}", "obtained": lost,
+                          "met": lost <= 100 * LOSS_ALLOWED})  # fmt: skip
+        plain, aware = (by.get((hidden, "ramp", RECOVERED_AT, t)) for t in ("plain", "aware"))
+        if plain and aware and plain["loss"]["mean"] > 0:
+            share = 1 - aware["loss"]["mean"] / plain["loss"]["mean"]
+            what = f"{hidden} units, {RECOVERED_AT}-bit ramp: share of plain training's loss that is won back"
+            found.append({"what": what, "asked": f">= {RECOVERED:g}", "obtained": share, "met": share >= RECOVERED})
+    return found
+
+
+def _efficiency(settings: "Settings", measured: Measured) -> list[dict[str, Any]]:
+    entries, bits = [], sorted({settings.chips.main_bits, max(settings.chips.bits)})
+    for hidden in settings.size.hidden:
+        rows = settings.data.features.mels + hidden + settings.use_bias
+        entries += efficiency.designs(settings.hardware, rows, 4 * hidden, bits, settings.components)
+    return entries
