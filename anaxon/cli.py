@@ -17,6 +17,7 @@ from typing import Any
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 JOBS = {
+    "chars_ramp": "anaxon.runs.chars_ramp",
     "keywords": "anaxon.runs.keywords",
     "keywords_ramp": "anaxon.runs.keywords_ramp",
     "ramp_design": "anaxon.runs.ramp_design",

@@ -114,10 +114,7 @@ def _inputs(dac: DAC | None) -> str:
 def _adc(hw: Hardware) -> list[Row]:
     rows = [("columns", _linear(hw.adc))]
     if hw.activation is not None:
-        codes = f"{hw.activation.bits} bit, {2**hw.activation.bits} codes"
-        rows.append(
-            ("activation", f"ramp ADC of {codes} for sigmoid, tanh and marked functions; its thresholds are exact")
-        )
+        rows += hw.activation.explain()
     names = {"noise": "ADC noise", "offset_sigma": "ADC offset", "gain_sigma": "ADC gain"}
     drawn = {"noise": "column units, every conversion", "offset_sigma": "column units, once per chip and column"}
     for field, name in names.items():

@@ -131,9 +131,17 @@ def bits_per_character(
 ) -> Array:
     """The cross entropy [bits per character] of rows of text `[rows, time]`, read from left to right.
 
-    A pure function of `(params, codes, state)`: `analog(lambda p, codes: bits_per_character(fn, p, codes, state))`
-    is that of a chip. The state is carried along a row; each row starts from `state`, so its first characters are
-    hard to guess: `skip` leaves them out of the mean. What is unknown counts like any other symbol.
+    The mean of `bits_by_row`, whose arguments and errors it has.
+    """
+    return bits_by_row(fn, params, codes, state, segment=segment, skip=skip).mean()
+
+
+def bits_by_row(fn: Forward, params: PyTree, codes: Array, state: State, *, segment: int = 64, skip: int = 0) -> Array:
+    """The cross entropy [bits per character] of every row of text, `[rows]`.
+
+    A pure function of `(params, codes, state)`: `analog(lambda p, codes: bits_by_row(fn, p, codes, state))` is that of
+    a chip. The state is carried along a row; each row starts from `state`, so its first characters are hard to guess:
+    `skip` leaves them out of the mean. What is unknown counts like any other symbol.
 
     Args:
       fn: `(params, codes, state) -> (logits, state)`.
@@ -157,8 +165,8 @@ def bits_per_character(
     def read(state: State, piece: tuple[Array, Array, Array]) -> tuple[State, Array]:
         inputs, targets, counts = piece
         logits, state = fn(params, inputs, state)
-        return state, jnp.sum(_nats(logits, targets) * counts)
+        return state, jnp.sum(_nats(logits, targets) * counts, axis=1)
 
     codes = jnp.asarray(codes)
     _, nats = jax.lax.scan(read, state, (pieces(codes[:, :used]), pieces(codes[:, 1 : used + 1]), counted))
-    return nats.sum() / (codes.shape[0] * (used - skip)) / jnp.log(2.0)
+    return nats.sum(0) / (used - skip) / jnp.log(2.0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import zlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -72,6 +73,7 @@ def train_characters(
     folder: Path | str | None = None,
     progress: bool = True,
     optimiser: optax.GradientTransformation | None = None,
+    on_loop: Callable[[float], None] | None = None,
 ) -> tuple[PyTree, np.ndarray]:
     """Trains, or fine-tunes, `params` on a text.
 
@@ -91,6 +93,7 @@ def train_characters(
         not interrupted. Each objective needs a folder of its own.
       progress: whether to show a bar.
       optimiser: another than that of `optimiser_of(config)`.
+      on_loop: is told the loss after every `LOOP` steps or fewer; what it raises ends the training.
 
     Returns:
       The trained parameters and the loss of every step `[steps]`.
@@ -112,6 +115,8 @@ def train_characters(
             if folder is not None and last == _next_save(first, config):
                 checkpoint.save(Path(folder), -(-last // config.save_every), now)
             first = last
+            if on_loop is not None:
+                on_loop(float(now.loss[last - 1]))
     return now.params, np.asarray(now.loss)
 
 
