@@ -55,7 +55,8 @@ class Size:
 @dataclasses.dataclass(frozen=True)
 class Chips:
     """`chips` at every point and `main_chips` at the ramp of `main_bits`, heard on a `panel` of test clips;
-    `full_test_chips` of the latter also hear the whole test set; `calibration` training clips fix ranges.
+    `full_test_chips` of the ramps of 4 and `main_bits` also hear the whole test set; `calibration` training clips fix
+    ranges.
 
     Raises:
       ValueError: for a number out of range, or `main_bits` that are none of `bits`.
@@ -187,7 +188,7 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
         full = {
             p: _everything(settings, folder, inputs, networks[p.hidden], p, ready[p], progress)
             for p in ready
-            if _is_main(settings, p)
+            if p.kind == "ramp" and p.bits in (settings.chips.main_bits, found.RECOVERED_AT)
         }
     with folder.busy("digital", progress):
         digital = {h: network.logits(net, inputs.everything).argmax(-1) for h, net in networks.items()}
@@ -249,8 +250,9 @@ def _aware(
     points = sorted((p for p in plain if settings.is_aware(p)), key=lambda p: -p.hidden)
 
     def task(point: Point) -> Any:
-        net, training = networks[point.hidden], _training(settings, epochs[point.hidden])
-        plan = plain[point].plan
+        net, plan = networks[point.hidden], plain[point].plan
+        training = _training(settings, epochs[point.hidden])
+        training = dataclasses.replace(training, learning_rate=settings.aware.learning_rate)
         return lambda on_epoch: aware_training(net, plan, inputs.corpus, training, settings.aware, on_epoch)
 
     total = sum(epochs[p.hidden] for p in points)

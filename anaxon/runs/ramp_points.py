@@ -52,20 +52,23 @@ class Aware:
     """Noise-aware training from the weights of the digital network, on a freshly programmed chip at every step.
 
     All noise of the plan grows linearly from nothing to its full size over the first `rise` of the steps; the input
-    ranges (and those of linear converters) are learned. `epochs` are those of the run's size.
+    ranges (and those of linear converters) are learned. A share `teacher` of the target are the answers of the digital
+    network itself (Hinton et al. 2015, arXiv:1503.02531), the rest the labels. `epochs` are those of the run's size.
 
     Raises:
       ValueError: for a number out of range.
     """
 
-    learning_rate: float = 1e-2
+    learning_rate: float = 3e-3
     rise: float = 0.33
+    teacher: float = 0.5
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
             raise ValueError(f"aware.learning_rate must be positive; got {self.learning_rate!r}")
-        if not 0 <= self.rise <= 1:
-            raise ValueError(f"aware.rise must be from 0 to 1; got {self.rise!r}")
+        for name in ("rise", "teacher"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"aware.{name} must be from 0 to 1; got {getattr(self, name)!r}")
 
 
 def planned(point: Point, hardware: Hardware, fn: Callable, params: PyTree, clip: jax.ShapeDtypeStruct) -> Plan:
@@ -92,11 +95,15 @@ def aware_training(
     """Trains on for the chips of a calibrated plan; continues, or reads, what the cache holds of it."""
     steps = training.epochs * (len(corpus.train.labels) // training.batch)
     schedule = optax.linear_schedule(0.0, 1.0, max(1, round(aware.rise * steps)))
-    loss = train.cross_entropy(training.smoothing)
+    to_labels = train.cross_entropy(training.smoothing)
+
+    def loss(logits: Array, labels: Array, taught: Array) -> Array:
+        to_teacher = optax.softmax_cross_entropy(logits, jax.nn.softmax(taught)).mean()
+        return aware.teacher * to_teacher + (1 - aware.teacher) * to_labels(logits, labels)
 
     def objective(trained: PyTree, key: Array, step: ArrayLike, inputs: tuple, labels: Array) -> Array:
         on_chips = chip_loss(network.fn, loss, with_ranges(plan, trained["ranges"]), schedule)
-        return on_chips(trained["weights"], key, step, inputs, labels)
+        return on_chips(trained["weights"], key, step, inputs, labels, network.fn(network.params, *inputs))
 
     start = {"weights": network.params, "ranges": learned_ranges(plan)}
     digital = lambda trained, x: network.fn(trained["weights"], x)  # noqa: E731
