@@ -70,7 +70,7 @@ def _tiles(record: dict[str, Any]) -> list[tuple[str, str, str]]:
             told = f"{_signed(d)} above float; mean of {d['n']} chips"
             tiles.append((f"{e['bits']}-bit ramp, {e['training']}", f"{m['mean']:.3f}", told))
     for goal in record["goals"]:
-        word = "met" if goal["met"] else f"NOT met, by {goal['obtained'] - 0.03:.4f}"
+        word = "met" if goal["met"] else f"NOT met, by {goal['obtained'] - goal['limit']:.4f}"
         tiles.append(("Goal", f"{goal['obtained']:+.4f}", f"{goal['what']}; asked {goal['asked']}: {word}"))
     return tiles
 

@@ -69,7 +69,14 @@ def above_float(record: dict[str, Any]) -> bytes:
     """What the hardware costs: bits per character above the float network on the same text."""
     with figure(6.4, 4.3) as (drawing, axes):
         axes.axhline(0.0, color=DIGITAL, lw=1.2, label=record["better_float"])
-        axes.axhline(0.03, color=MUTED, lw=1.2, ls=":", label="0.03 allowed at the main point")
+        for goal in record["goals"]:
+            axes.axhline(
+                goal["limit"],
+                color=MUTED,
+                lw=1.2,
+                ls=":",
+                label=f"goal at {record['config']['points']['main_bits']} bit",
+            )
         _lines(axes, record, "above_float")
         axes.set_yscale("symlog", linthresh=0.1, linscale=1.2)
         ticks = [
@@ -135,7 +142,7 @@ def training(rows: Rows) -> bytes:
         both[0].plot(*_smooth(first, 0), color=DIGITAL, lw=1.2)
         both[0].set_title("Float")
         both[0].set_ylim(top=min(float(first.max()), 4.0))
-        for name, loss in losses.items():
+        for name, loss in sorted(losses.items(), key=lambda item: (len(item[0].split("-")), item[0])):
             if name == "float":
                 continue
             aware = name.startswith("aware")
@@ -144,7 +151,7 @@ def training(rows: Rows) -> bytes:
                 *_smooth(loss, len(first)), color=colour, lw=1.2, label=name.replace("-", " ") + " bit" * aware
             )
         both[1].set_title("From there: trained on in float, and for chips")
-        both[1].legend(fontsize=8.5)
+        both[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5)
         return png(drawing)
 
 

@@ -20,6 +20,8 @@ from anaxon.runs.chars_ramp_settings import Settings
 from anaxon.runs.folder import CHIPS, REPORT, RunFolder
 from anaxon.runs.side_by_side import side_by_side
 
+ANY = 50  # symbols: they are not on the array
+
 
 def read(table: Mapping[str, Any]) -> Settings:
     """The settings of a configuration file.
@@ -30,13 +32,14 @@ def read(table: Mapping[str, Any]) -> Settings:
     settings = chars_ramp_settings.read(table)
     if settings.data.path is not None:
         characters.load(settings.data)  # complains about a folder before that of the run is made
+    for point in settings.all_points:
+        points.planned(settings, point, ANY, 1, 1)  # complains about hardware that these gates cannot stand on
     return settings
 
 
 def planned(settings: Settings) -> Plan:
     """The plan of one character of one text behind the main ramp, from shapes: what `anaxon explain` prints."""
-    symbols = 50  # not on the array: any number will do
-    return points.planned(settings, Point("ramp", settings.points.main_bits), symbols, 1, 1)
+    return points.planned(settings, Point("ramp", settings.points.main_bits), ANY, 1, 1)
 
 
 def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[str, Any]:
@@ -122,9 +125,9 @@ def _written(settings: Settings, folder: RunFolder, measured: found.Measured, pr
 
 def summary(record: dict[str, Any], path: Path, console: Console) -> None:
     """Prints the few numbers that matter, and where the rest is."""
-    shown = Table("", "bits", "chips", "bits per character", "95 % interval", "above float", box=None, pad_edge=False)
+    shown = Table("", "bits", "chips", "bits/char", "95 % interval", "above float", box=None, pad_edge=False)
     for name, m in record["floats"].items():
-        best = " (the better one)" if name == record["better_float"] else ""
+        best = " (better)" if name == record["better_float"] else ""
         shown.add_row(f"{name}{best}", "", "", f"{m['mean']:.4f}", "{:.4f} to {:.4f}".format(*m["ci95"]), "")
     for p in record["points"]:
         m = p["bits_per_character"]

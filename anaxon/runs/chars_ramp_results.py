@@ -107,7 +107,9 @@ def _goals(settings: "Settings", entries: list[dict[str, Any]], best: str) -> li
         return []
     obtained = main["above_float"]["mean"]
     what = f"bits per character of the {bits}-bit ramp, trained for the chips, above its own float network ({best})"
-    return [{"what": what, "asked": f"<= {ALLOWED:g}", "obtained": obtained, "met": obtained <= ALLOWED}]
+    return [
+        {"what": what, "asked": f"<= {ALLOWED:g}", "limit": ALLOWED, "obtained": obtained, "met": obtained <= ALLOWED}
+    ]
 
 
 def _network(settings: "Settings", measured: Measured) -> dict[str, Any]:
