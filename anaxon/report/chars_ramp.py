@@ -17,7 +17,8 @@ CAPTIONS = {
     "text": "Every place of the test text that is read, at the main point, trained for the chips where it was.",
     "training": "Loss of the training batches, mean of 25 steps; for chips it includes their noise, which grows over "
     "the first steps. All start from the float network at the left's end.",
-    "energy": "Estimated energy of one character by weight and component; prices and their sources are listed below.",
+    "energy": "Estimated energy of one inference, which is one character, by weight and component; prices and their "
+    "sources are listed below.",
 }
 WIDE = ("training",)
 

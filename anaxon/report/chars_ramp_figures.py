@@ -78,9 +78,11 @@ def above_float(record: dict[str, Any]) -> bytes:
                 label=f"goal at {record['config']['points']['main_bits']} bit",
             )
         _lines(axes, record, "above_float")
+        ends = np.array([p["above_float"]["ci95"] for p in record["points"]])
         axes.set_yscale("symlog", linthresh=0.1, linscale=1.2)
+        axes.set_ylim(min(-0.01, 1.2 * ends.min()), max(0.1, 1.4 * ends.max()))
         ticks = [
-            t for t in (-0.1, -0.05, 0, 0.03, 0.1, 0.2, 0.5, 1, 2, 5) if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]
+            t for t in (-0.5, -0.1, 0, 0.03, 0.1, 0.2, 0.5, 1, 2, 5) if ends.min() <= t <= 1.4 * ends.max() or t == 0
         ]
         axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
         axes.set(ylabel="bits per character above float", title="What the hardware costs")
