@@ -106,13 +106,15 @@ def _put(arrays: dict[str, Any], value: Any) -> dict[str, str]:
 
 
 def _encode(value: Any, arrays: dict[str, Any]) -> Any:
-    """Dataclasses by class and fields, tuples as lists, arrays by reference, numbers as they are."""
+    """Dataclasses by class and fields, tuples and dicts as such, arrays by reference, numbers as they are."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if dataclasses.is_dataclass(value):
         kind = type(value)
         fields = {f.name: _encode(getattr(value, f.name), arrays) for f in dataclasses.fields(value)}
         return {"class": f"{kind.__module__}:{kind.__qualname__}", "fields": fields}
+    if isinstance(value, dict):
+        return {"dict": {name: _encode(v, arrays) for name, v in value.items()}}
     if isinstance(value, tuple | list):
         return {"tuple": [_encode(v, arrays) for v in value]}
     return _put(arrays, value)
@@ -123,6 +125,8 @@ def _decode(value: Any, arrays: dict[str, Any]) -> Any:
         return value
     if "array" in value:
         return jnp.asarray(arrays[value["array"]])
+    if "dict" in value:
+        return {name: _decode(v, arrays) for name, v in value["dict"].items()}
     if "tuple" in value:
         return tuple(_decode(v, arrays) for v in value["tuple"])
     fields = {k: _decode(v, arrays) for k, v in value["fields"].items()}

@@ -111,3 +111,20 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(FileExistsError, match="is there and no anaxon folder"):
         ax.save(tmp_path, planned(HARDWARE["vcm"]))
     assert (tmp_path / "thesis.txt").read_text() == "three years"
+
+
+def test_a_ramp_measured_on_a_real_chip_is_kept(tmp_path):
+    fn = lambda p, x: jnp.tanh(x @ p["w"])  # noqa: E731
+    steps = np.linspace(0.2, 1.0, 6)
+    hw = ax.Hardware(device=ax.IdealDevice(), array=ax.Array(weight_bits=None),
+                     activation=ax.Ramp(bits=3, measured={"tanh": steps}))  # fmt: skip
+    params, x = {"w": jnp.ones((2, 3))}, jnp.ones((4, 2))
+    plan = ax.place(fn, hw)(params, x)
+    ax.save(tmp_path / "plan", plan)
+    found = ax.load(tmp_path / "plan")
+    assert found.sites == plan.sites
+    np.testing.assert_allclose(found.hardware[0].activation.measured["tanh"], steps, rtol=1e-6)
+    before, after = (
+        ax.analog(fn)(jax.random.key(0), ax.program(jax.random.key(1), p, params), x) for p in (plan, found)
+    )
+    np.testing.assert_array_equal(before, after)

@@ -81,7 +81,11 @@ def _hardware(hw: Hardware) -> tuple[Row, ...]:
 
 def _mapping(hw: Hardware) -> str:
     array = hw.array
-    shared = "group of weights on one array" if hw.activation else "weight (and stack index)"
+    shared = (
+        "weight, so that all on one array have one column unit (scale x input range)"
+        if hw.activation
+        else "weight (and stack index)"
+    )
     scale = "column" if array.scale == "column" and not hw.activation else shared
     limit = "" if array.clip_sigma is None else f", limited to {float(array.clip_sigma):.3g} standard deviations"
     if array.weight_bits is None:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from anaxon.converter.ramp.ramp import design_of
 from anaxon.hardware import Hardware
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret import paths, trace
@@ -70,6 +71,7 @@ class Placer:
         """Notes that these columns share one tall array that ends in a ramp."""
         members = [list(part.members()) for part in line.parts]
         names = {path for ms in members for m, _, _ in ms for path in m.paths}
+        design_of(line.hardware.activation, name)  # a ramp that cannot be built is an error here, where it has a name
         _check_ramp(line.hardware, sorted(names), sum(ms[0][0].record.product.sizes[2] for ms in members))
         self.records.groups.append(names)
         self.scope.ramp = line.hardware, len(self.records.groups) - 1

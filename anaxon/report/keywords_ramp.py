@@ -129,8 +129,8 @@ def _facts(record: dict[str, Any]) -> list[list[str]]:
         ["Training for the chips", f"{', '.join(map(str, config['size']['aware_epochs']))} further epochs; noise grows "
                                    f"over the first {config['aware']['rise']:.0%} of the steps"],
         ["Chips", f"{chips['chips']:,} at every point, {chips['main_chips']:,} at the {chips['main_bits']}-bit ramp; "
-                  f"panel of {chips['panel']} clips; {chips['full_test_chips']} of the 4-bit and main ramps on the whole "
-                  "test set"],
+                  f"panel of {chips['panel']} clips; {chips['full_test_chips']} of the 4-bit and main ramps on the "
+                  "whole test set"],
         ["Files", "<code>results.json</code> (every number here), <code>ensemble.npz</code> (answers, a row a chip), "
                   "<code>log.txt</code>"],
     ]  # fmt: skip

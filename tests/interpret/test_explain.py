@@ -85,7 +85,7 @@ def test_converters_and_their_errors():
 
 def test_scales_shared():
     assert "one scale per weight" in rows_of(preset("vcm-4bit"))["weights"]
-    assert "one scale per group of weights on one array" in rows_of(preset("ramp-5bit"))["weights"]
+    assert "all on one array have one column unit" in rows_of(preset("ramp-5bit"))["weights"]
     column = hardware_from({"preset": "vcm-4bit", "array": {"scale": "column", "clip_sigma": 2.5}})
     assert rows_of(column)["weights"].endswith("one scale per column, limited to 2.5 standard deviations")
 
