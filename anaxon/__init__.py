@@ -1,6 +1,7 @@
 """Run any JAX function on simulated memristor hardware."""
 
 from anaxon.calibrate import calibrate as calibrate
+from anaxon.converter import ramp as ramp
 from anaxon.converter.adc import ADC as ADC
 from anaxon.converter.dac import DAC as DAC
 from anaxon.converter.ramp import Ramp as Ramp

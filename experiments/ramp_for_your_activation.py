@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 import anaxon as ax
-from anaxon.converter import ramp
+from anaxon import ramp
 
 
 def snake(z):
