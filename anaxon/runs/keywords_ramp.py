@@ -1,7 +1,7 @@
 """The keyword spotter behind ramp ADCs: accuracy against resolution, with and without training for the chips."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,154 +10,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from anaxon.data import keywords, speech_commands
-from anaxon.hardware import Hardware
 from anaxon.interpret.plan import Plan
-from anaxon.models.regularise import TrainingNoise
 from anaxon.models.train import Training
-from anaxon.presets import hardware_from
 from anaxon.runs import keywords_ramp_results as found
 from anaxon.runs import network, results
-from anaxon.runs.config import components_of, described, from_table, seed_of
-from anaxon.runs.converters import at_bits
 from anaxon.runs.folder import CHIPS, REPORT, RunFolder
-from anaxon.runs.network import Model, Network
+from anaxon.runs.keywords_ramp_settings import Settings
+from anaxon.runs.keywords_ramp_settings import read as read
+from anaxon.runs.network import Network
 from anaxon.runs.ramp_chips import answers
-from anaxon.runs.ramp_points import Aware, Point, Ready, aware_training, calibrated
+from anaxon.runs.ramp_points import Point, Ready, aware_training, calibrated
 from anaxon.runs.ramp_points import planned as planned_at
 from anaxon.runs.side_by_side import side_by_side
-from anaxon.settings import check_keys
-
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """What fits on which machine: `hidden` units of each network, with its `epochs` and those of every noise-aware
-    training; `linear_aware`: resolutions at which the linear converters are trained for too.
-
-    Raises:
-      ValueError: for lists of different lengths, or numbers below one.
-    """
-
-    hidden: tuple[int, ...] = (32,)
-    epochs: tuple[int, ...] = (40,)
-    aware_epochs: tuple[int, ...] = (8,)
-    linear_aware: tuple[int, ...] = (5,)
-
-    def __post_init__(self) -> None:
-        lists = (self.hidden, self.epochs, self.aware_epochs)
-        if len({len(x) for x in lists}) != 1 or min(map(min, lists)) < 1:
-            raise ValueError(
-                "size: expected hidden, epochs and aware_epochs of one length, all positive; got "
-                f"{', '.join(str(list(x)) for x in lists)}"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class Chips:
-    """`chips` at every point and `main_chips` at the ramp of `main_bits`, heard on a `panel` of test clips;
-    `full_test_chips` of the ramps of 4 and `main_bits` also hear the whole test set; `calibration` training clips fix
-    ranges.
-
-    Raises:
-      ValueError: for a number out of range, or `main_bits` that are none of `bits`.
-    """
-
-    bits: tuple[int, ...] = (3, 4, 5, 8)
-    main_bits: int = 5
-    chips: int = 100
-    main_chips: int = 1000
-    panel: int = 200
-    full_test_chips: int = 20
-    calibration: int = 500
-
-    def __post_init__(self) -> None:
-        least = {"chips": 2, "main_chips": 2, "panel": 24, "full_test_chips": 2, "calibration": 1}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise ValueError(f"chips.{name}: expected a whole number, {low} or more; got {getattr(self, name)!r}")
-        if self.main_bits not in self.bits or not all(2 <= b <= 8 for b in self.bits):
-            raise ValueError(
-                f"chips.bits: expected resolutions from 2 to 8 with main_bits among them; got {list(self.bits)} and "
-                f"{self.main_bits}"
-            )
-
-
-DIGITAL = Training(epochs=1, noise=TrainingNoise(weight=0.0))  # plain: no noise on weights
-SECTIONS = {"data": keywords.KeywordData, "training": Training, "aware": Aware, "chips": Chips}
-SIZES = ("small", "full")
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """A resolved configuration."""
-
-    seed: int
-    size_name: str
-    size: Size
-    use_bias: bool
-    data: keywords.KeywordData
-    training: Training
-    aware: Aware
-    chips: Chips
-    hardware: Hardware
-    hardware_table: Mapping[str, Any]
-    components: str
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """The configuration as JSON: what decides the results, and nothing else."""
-        sections = {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS}
-        sections["data"].pop("workers")
-        hardware = {"given": self.hardware_table, "resolved": described(self.hardware)}
-        size = {"name": self.size_name, **dataclasses.asdict(self.size)}
-        return {"job": "keywords_ramp", "seed": self.seed, "size": size, "use_bias": self.use_bias, **sections,
-                "hardware": hardware, "cost": {"components": self.components}}  # fmt: skip
-
-    def model(self, hidden: int) -> Model:
-        """The network of this size."""
-        return Model(hidden=hidden, use_bias=self.use_bias)
-
-    def points(self, hidden: int) -> list[Point]:
-        """All converters at all resolutions behind it."""
-        return [Point(hidden, kind, bits) for kind in ("ramp", "linear") for bits in self.chips.bits]
-
-    def is_aware(self, point: Point) -> bool:
-        """Whether the network is also trained for this point."""
-        return point.kind == "ramp" or point.bits in self.size.linear_aware
-
-
-def read(table: Mapping[str, Any]) -> Settings:
-    """The settings of a configuration file.
-
-    Raises:
-      ValueError, TypeError: for a key or a value that is not accepted; the sentence names it.
-    """
-    check_keys(table, ("job", "seed", "size", "use_bias", *SECTIONS, *SIZES, "hardware", "cost"), "configuration")
-    size = table.get("size", "small")
-    if size not in SIZES:
-        raise ValueError(f"size: expected one of {', '.join(SIZES)}; got {size!r}")
-    use_bias = table.get("use_bias", True)
-    if not isinstance(use_bias, bool):
-        raise TypeError(f"use_bias: expected true or false; got {use_bias!r}")
-    if "hardware" not in table:
-        raise ValueError('hardware: missing; expected a table such as [hardware] with preset = "ramp-5bit"')
-    hardware = hardware_from(table["hardware"])
-    at_bits(hardware, "ramp", 5, 1, 1)  # complains about hardware without a ramp
-    training = {"noise": {"weight": 0.0}, **table.get("training", {})}
-    sections: dict[str, Any] = {n: from_table(k, table.get(n, {}), n) for n, k in SECTIONS.items() if n != "training"}
-    if sections["data"].path is not None:
-        speech_commands.folder_of(sections["data"])
-    return Settings(
-        seed=seed_of(table),
-        size_name=size,
-        size=from_table(Size, table.get(size, {}), size),
-        use_bias=use_bias,
-        training=from_table(Training, training, "training"),
-        hardware=hardware,
-        hardware_table=table["hardware"],
-        components=components_of(table),
-        **sections,
-    )
 
 
 def planned(settings: Settings) -> Plan:

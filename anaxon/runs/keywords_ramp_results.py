@@ -11,7 +11,7 @@ from anaxon.runs.network import Network
 from anaxon.runs.ramp_points import Point, Ready
 
 if TYPE_CHECKING:
-    from anaxon.runs.keywords_ramp import Settings
+    from anaxon.runs.keywords_ramp_settings import Settings
 
 LOSS_ALLOWED = 0.010  # of accuracy, mean of the chips at the main point, trained for them
 RECOVERED, RECOVERED_AT = (
