@@ -98,7 +98,8 @@ def aware_training(
     """The network trained on for the chips of a calibrated plan, with its ranges."""
     training, plan = settings.more_training, ready.plan
     ranges = learned_ranges(plan)
-    ranges["input"] = {path: jnp.log(settings.aware.input_range) for path in ranges["input"]}
+    first = jnp.log(jnp.asarray(settings.aware.input_range, jnp.float32))  # a weak type would compile the steps twice
+    ranges["input"] = dict.fromkeys(ranges["input"], first)
     schedule = optax.linear_schedule(0.0, 1.0, max(1, round(settings.aware.rise * training.steps)))
 
     def objective(trained: PyTree, key: Array, step: ArrayLike, inputs: tuple, targets: Array) -> Any:

@@ -34,7 +34,7 @@ main_chips = 4
 [points]
 bits = [4]
 main_bits = 4
-linear_aware = [4]
+linear_aware = [8]
 [test]
 rows = 4
 characters = 118
@@ -46,7 +46,7 @@ sigma = 0.0182
 calibration = "one-point"
 bias = "sequential"
 """
-NAMES = {"ramp-4/plain", "ramp-4/aware", "linear-4/plain", "linear-4/aware"}
+NAMES = {"ramp-4/plain", "ramp-4/aware", "linear-4/plain"}
 
 
 def install(monkeypatch, tmp_path):
@@ -216,6 +216,7 @@ def test_the_shipped_sizes_are_an_array_of_97_by_768_and_the_papers():
         settings = chars_ramp.read(load_settings(config_path("chars_ramp.toml"), changes))
         (hardware,) = chars_ramp.planned(settings).hardware
         assert (hardware.array.rows, hardware.array.cols) == shape
+        assert [p for p in settings.aware_points if p.kind == "linear"] == [Point("linear", 5)]
         linear = chars_ramp_points.planned(settings, Point("linear", 5), 50, 1, 1)
         assert sorted(f.name for f in linear.functions) == ["logistic"] * 3 + ["tanh"] * 2
 
