@@ -122,6 +122,8 @@ def test_bits_per_character_is_the_mean_over_whole_segments():
     got = lambda **kw: jax.jit(partial(char_lm.bits_per_character, fn, **kw))(params, CODES, SIZES.state(3))  # noqa: E731
     assert got(segment=8) == pytest.approx(each[:, :16].mean(), abs=1e-5)
     assert got(segment=10, skip=3) == pytest.approx(each[:, 3:].mean(), abs=1e-5)
+    by_row = jax.jit(partial(char_lm.bits_by_row, fn, segment=10, skip=3))(params, CODES, SIZES.state(3))
+    np.testing.assert_allclose(by_row, each[:, 3:].mean(1), atol=1e-5)
     with pytest.raises(ValueError, match="21 characters a row make 0 segments of 64"):
         got()
     with pytest.raises(ValueError, match="got skip=20, which leaves none"):

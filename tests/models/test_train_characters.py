@@ -70,6 +70,19 @@ def test_losses_are_those_of_the_equations_and_the_state_is_carried_until_the_te
     assert abs(loss[0] - loss[1]) > 1e-4
 
 
+def test_it_tells_its_loss_after_every_loop_and_ends_when_told_to():
+    heard = []
+
+    def stop(loss):
+        heard.append(loss)
+        if len(heard) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_characters(objective(), network()[1], TEXT, SIZES.state(8), CONFIG, None, False, on_loop=stop)
+    assert heard[1] < heard[0] < 2.5
+
+
 def assert_same(a, b):
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
