@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
 from anaxon.types import PyTree
 
@@ -41,6 +42,8 @@ def save(folder: Path, epoch: int, state: PyTree) -> None:
 def restore(folder: Path, epoch: int, like: PyTree) -> PyTree:
     """The state of an epoch's checkpoint, with the structure, shapes and dtypes of `like`.
 
+    It is on the default device and not bound to it: what goes on from it may run beside others, on another device.
+
     Raises:
       ValueError: when it is damaged or of another structure; the sentence names the path.
     """
@@ -53,7 +56,7 @@ def restore(folder: Path, epoch: int, like: PyTree) -> PyTree:
     except Exception as error:
         raise ValueError(f"{path}: this checkpoint cannot be read (damaged, or of another model); delete it to go on "
                          f"from the one before: {_line(error)}") from error  # fmt: skip
-    return state
+    return jax.tree.map(jnp.asarray, jax.device_get(state))
 
 
 def _path(folder: Path, epoch: int) -> Path:

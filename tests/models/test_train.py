@@ -90,3 +90,10 @@ def test_bad_settings_name_the_field(field, value):
 def test_too_few_examples():
     with pytest.raises(ValueError, match="training.batch is 16, but there are only 9"):
         fit(data=toy(9, 0))
+
+
+def test_what_is_restored_may_go_on_on_any_device(tmp_path):
+    config = Training(epochs=2, batch=16, save_every=2)
+    fit(config, tmp_path / "run")
+    params, _ = fit(config, tmp_path / "run")
+    assert not any(x.committed for x in jax.tree.leaves(params))
