@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from anaxon.converter.ramp.convert import Comparators
 from anaxon.interpret import converting, paths, trace
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.control import Scope, Stats
@@ -72,14 +73,24 @@ class Simulator:
         full_scale = converting.common_range(line)
         z: Any = sum(p.through(p.root.current(p.lo, p.hi, full_scale, name)) for p in line.parts)
         array = converting.array_of(line)
-        return converting.convert_line(self.ramps[array.group, name], line, array, z).astype(line.dtype)
+        return converting.convert_line(self._comparators(array, name), line, array, z).astype(line.dtype)
 
     def second_pass(self, value: Array, name: str) -> Array | None:
         """A digital value through the ramp of the array that converted last, where its hardware has that."""
         array = self.scope.ramp
         if array is None or not converting.takes_digital(array.hardware):
             return None
-        return converting.convert_digital(self.ramps[array.group, name], array, value)
+        return converting.convert_digital(self._comparators(array, name), array, value)
+
+    def _comparators(self, array: converting.RampArray, name: str) -> Comparators:
+        """The array's ramp of this activation, which the plan foresaw."""
+        if (array.group, name) not in self.ramps:
+            known = sorted(kind for group, kind in self.ramps if group == array.group)
+            raise ValueError(
+                f"activation {name!r}: the chip's array has ramps for {', '.join(known)}; was the function marked anew "
+                "since the plan was made? Place and program it again"
+            )
+        return self.ramps[array.group, name]
 
     def reject(self, param: Param, primitive: str) -> None:
         """What must not be placed was refused by `place`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,10 +72,10 @@ def convert_line(comparing: Comparators, line: Line, array: RampArray, z: Array)
     if ramp.read_sigma is None:
         return convert_by_row(comparing, _spread(line, jnp.broadcast_to(number[:, None], (groups, vectors))), z)
     # Every vector is a pass of its own over the ramp: its devices are read anew.
-    noise = read_noise(fold_name(array.key, "ramp read noise"), ramp, comparing.design, (groups, vectors))
+    noise = read_noise(_noise_key(array, comparing, "line"), ramp, comparing.design, (groups, vectors))
     levels = (comparing.thresholds[number][:, None] + noise).reshape(groups * vectors, -1)
     row = jnp.arange(groups * vectors, dtype=jnp.int32).reshape(groups, vectors)
-    return convert_by_row(replace(comparing, thresholds=levels, guide=None), _spread(line, row), z)
+    return convert_by_row(replace(comparing, thresholds=levels, guide=None, totals=None), _spread(line, row), z)
 
 
 def _single(comparing: Comparators, array: RampArray) -> Comparators:
@@ -98,10 +99,26 @@ def takes_digital(hardware: Hardware) -> bool:
 
 
 def convert_digital(comparing: Comparators, array: RampArray, value: Array) -> Array:
-    """A digital value, driven over the ramp's own range and converted as a column would be; the shape of `value`."""
-    comparing = _single(comparing, array)
+    """A digital value, driven over the ramp's own range and converted as a column would be; the shape of `value`.
+
+    The driver's range is that of the ramp as designed, one step beyond its outer levels: both end codes are reached.
+    """
+    ramp, single = array.hardware.activation, _single(comparing, array)
     x, dac = jnp.asarray(value).astype(jnp.float32), array.hardware.dac
     if dac is not None:
-        reach = jax.lax.stop_gradient(jnp.max(jnp.abs(comparing.thresholds)))
+        levels = jnp.asarray(comparing.design.thresholds, jnp.float32)
+        reach = jnp.maximum(jnp.abs(2 * levels[0] - levels[1]), jnp.abs(2 * levels[-1] - levels[-2]))
         x = dac.encode(x, reach) * reach
-    return convert(comparing, x).astype(value.dtype)
+    if ramp is None or ramp.read_sigma is None:
+        return convert(single, x).astype(value.dtype)
+    # One pass for each vector: the values along the last axis are converted side by side.
+    passes = math.prod(x.shape[:-1])
+    noise = read_noise(_noise_key(array, comparing, "second pass"), ramp, comparing.design, (passes,))
+    row = jnp.broadcast_to(jnp.arange(passes, dtype=jnp.int32).reshape(*x.shape[:-1], 1), x.shape)
+    noisy = replace(single, thresholds=single.thresholds + noise, guide=None, totals=None)
+    return convert_by_row(noisy, row, x).astype(value.dtype)
+
+
+def _noise_key(array: RampArray, comparing: Comparators, what: str) -> Array:
+    """Ramps of two activations are two columns, with noise of their own."""
+    return fold_name(array.key, f"{what} {comparing.design.activation} ramp read noise")

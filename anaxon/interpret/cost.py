@@ -101,9 +101,14 @@ def _energy(hw: Hardware, counts: Counts, table: Components) -> Energy:
         dac=counts.dac_conversions * 2.0 ** _driver_bits(hw) * table["dac.unit_capacitance"] * table["dac.supply"] ** 2,
         lines=counts.row_drives * hw.array.cols * table["array.line_capacitance"] * square,
         cells=counts.cell_reads * square * conductance * _read_time(hw, table),
-        digital=counts.shift_adds * table["digital.add"] + counts.scalings * table["digital.multiply"],
+        digital=counts.shift_adds * table["digital.add"] + counts.scalings * table["digital.multiply"] * _width(hw),
         buffers=counts.buffer_bits * table["digital.buffer_bit"],
     )
+
+
+def _width(hw: Hardware) -> float:
+    """A converter's code times a 32-bit scale takes that part of a 32-bit multiplier."""
+    return hw.adc.total_bits / 32 if hw.adc else 1.0
 
 
 def _site_latency(plan: Plan, site: Site, table: Components) -> float:

@@ -74,17 +74,23 @@ class Placer:
         design_of(line.hardware.activation, name)  # a ramp that cannot be built is an error here, where it has a name
         _check_ramp(line.hardware, sorted(names), sum(ms[0][0].record.product.sizes[2] for ms in members))
         self.records.groups.append(names)
-        self.scope.ramp = line.hardware, len(self.records.groups) - 1
+        arrays = members[0][0][0].record.product.sizes[0]
+        self.scope.ramp = line.hardware, len(self.records.groups) - 1, arrays
         one = jnp.float32(1.0)
         return sum(p.through(p.root.current(p.lo, p.hi, one, name)) for p in line.parts)  # type: ignore[return-value]
 
     def second_pass(self, value: Array, name: str) -> Array | None:
         """Notes an activation of digital values: a second pass over the last array's ramp, or digital arithmetic."""
-        hardware, group = self.scope.ramp or (None, 0)
+        hardware, group, arrays = self.scope.ramp or (None, 0, 1)
         loops = tuple(length for _, length in self.scope.loops)
         if hardware is None or not takes_digital(hardware):
             self.records.functions.append((name, value.size, loops))
             return None
+        if arrays > 1:
+            raise ValueError(
+                f"Ramp.digital: 'ramp' converts digital values on the array read last before them; here {arrays} "
+                f"arrays side by side were read ({'+'.join(sorted(self.records.groups[group]))}), so expected 'float'"
+            )
         self.records.passes.append((group, name, value.size, loops))
         return value
 

@@ -169,7 +169,7 @@ def test_energy_latency_and_area_from_the_table():
         "dac": 200 * 2**4 * t["dac.unit_capacitance"] * t["dac.supply"] ** 2,
         "lines": 200 * 2 * 128 * t["array.line_capacitance"] * square,
         "cells": 200 * 50 * 2 * square * 6.5e-6 * t["array.read_time"],
-        "digital": 50 * t["digital.add"] + 50 * t["digital.multiply"],
+        "digital": 50 * t["digital.add"] + 50 * t["digital.multiply"] * 6 / 32,
         "buffers": (200 * 4 + 50 * 6) * t["digital.buffer_bit"],
     }
     for name, value in expected.items():

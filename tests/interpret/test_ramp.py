@@ -267,3 +267,79 @@ def test_programming_follows_the_ranges_of_the_plan():
     assert units["w"] == pytest.approx(max(float(jnp.abs(params[n]).max()) * ranges[n] for n in params), rel=1e-6)
     other = replace(plan, ranges=tuple(replace(r, input=2 * r.input) for r in plan.ranges))
     assert float(ax.program(KEY, other, params).tree["w"].scale) == pytest.approx(float(chip.tree["w"].scale), rel=1e-6)
+
+
+@pytest.mark.parametrize("bits", [3, 5])
+def test_the_second_pass_behind_a_driver_reaches_both_ends_and_is_symmetric(bits):
+    """tanh(c) for c = -6 ... 6: every driver code within half a step, no mean error, the first and the last code."""
+
+    def fn(p, x):  # a digital value after the array's own activation
+        return jnp.tanh(x[:, :1] + 0.0 * jnp.tanh(x @ p["w"]))
+
+    c = np.linspace(-6, 6, 2001, dtype=np.float32)[:, None]
+    hw = hardware(dac=ax.DAC(bits=bits, encoding="pulse-width"), bits=bits, digital="ramp", sigma=0.05)
+    y = np.asarray(run(fn, hw, {"w": jnp.ones((1, 1))}, jnp.asarray(c)))[:, 0]
+    ideal = hardware(dac=ax.DAC(bits=bits, encoding="pulse-width"), bits=bits, digital="ramp")
+    exact = np.asarray(run(fn, ideal, {"w": jnp.ones((1, 1))}, jnp.asarray(c)))[:, 0]
+    lsb = 2 / 2**bits
+    assert exact.min() == pytest.approx(-1 + lsb / 2)
+    assert exact.max() == pytest.approx(1 - lsb / 2)
+    # a driver code on a threshold (0) belongs to the code above it
+    np.testing.assert_allclose(exact[np.abs(c[:, 0]) > 1], -exact[::-1][np.abs(c[:, 0]) > 1], atol=1e-6)
+    assert not np.array_equal(y, exact)
+
+
+def test_the_second_pass_has_the_read_noise_of_its_passes():
+    fn = lambda p, x: jnp.tanh(x + 0.0 * jnp.tanh(x @ p["w"]))  # noqa: E731
+    y = np.asarray(
+        run(fn, hardware(bits=5, digital="ramp", read_sigma=0.2), {"w": jnp.eye(3)}, jnp.full((500, 3), 0.4))
+    )
+    assert len(np.unique(y)) > 3
+    np.testing.assert_array_equal(y, np.tile(y[:, :1], (1, 3)))  # one pass for each vector
+
+
+def test_columns_of_two_activations_have_read_noise_of_their_own():
+    fn = lambda p, x: (jnp.tanh(x @ p["w"]), jax.nn.sigmoid(x @ p["w"]))  # noqa: E731
+    a, b = run(fn, hardware(bits=6, read_sigma=0.1), {"w": jnp.ones((1, 1))}, jnp.full((2000, 1), 0.3))
+    assert abs(np.corrcoef(np.asarray(a)[:, 0], np.asarray(b)[:, 0])[0, 1]) < 0.1
+
+
+def test_second_passes_beside_a_batch_of_arrays_are_refused():
+    fn = lambda p, x: jnp.tanh(1.0 + jnp.tanh(jnp.einsum("lij,ljk->lik", x, p["w"])))  # noqa: E731
+    with pytest.raises(ValueError, match="Ramp.digital: 'ramp' converts.*3 arrays side by side"):
+        ax.place(fn, hardware(digital="ramp"))({"w": data(3, 4, 5)}, data(3, 2, 4))
+
+
+@pytest.mark.parametrize("fn", [jax.nn.silu, jax.nn.gelu], ids=["silu", "gelu"])
+def test_a_function_that_turns_counts_up_and_down_in_a_network(fn):
+    """Against the definition on the chip's own thresholds: first_code + sum of signs passed."""
+    marked = ax.activation(fn, domain=(-4, 4), name=f"{fn.__name__}_marked")
+    net = lambda p, x: marked(x @ p["w"])  # noqa: E731
+    x, params = jnp.linspace(-4, 4, 801)[:, None], {"w": jnp.ones((1, 1))}
+    chip = ax.program(KEY, ax.place(net, hardware(bits=5, sigma=0.02))(params, x), params)
+    (found,) = ramps(chip).values()
+    made, levels = found.design, np.asarray(found.thresholds[0])
+    passed = np.asarray(x) >= levels
+    code = np.clip(made.first_code + passed @ np.asarray(made.signs), 0, made.codes - 1)
+    away = np.min(np.abs(np.asarray(x) - levels), -1) > 1e-5
+    y = np.asarray(jax.jit(ax.analog(net))(KEY, chip, x))[:, 0]
+    np.testing.assert_allclose(y[away], np.asarray(made.output(code))[away], atol=1e-6)
+    assert {-1, 1} <= set(made.signs)
+
+
+@pytest.mark.parametrize("convention", ["edges", "centres", "range"])
+def test_beyond_its_span_a_ramp_has_no_slope_but_that_of_its_ends(convention):
+    """Gradient to the span against differences of the dithered output, inside and outside."""
+    z = jnp.linspace(1.0, 4.0, 4001)[:, None]
+    fn = lambda p, x: jax.nn.sigmoid(x @ p["w"])  # noqa: E731
+    params = {"w": jnp.ones((1, 1))}
+
+    def mean(span):
+        hw = hardware(bits=5, span=span, convention=convention)
+        plan = ax.place(fn, hardware(bits=5, span=2.0, convention=convention))(params, z)
+        plan = replace(plan, hardware=(hw,))
+        return jnp.mean(ax.analog(fn)(KEY, ax.program(KEY, plan, params), z))
+
+    got = float(jax.jit(jax.grad(mean))(2.0))
+    difference = float((jax.jit(mean)(2.1) - jax.jit(mean)(1.9)) / 0.2)
+    assert got == pytest.approx(difference, rel=0.1)

@@ -170,14 +170,24 @@ def _made(fn: Any, inverse: Any, domain: Any, low: Any, high: Any, name: str | N
         base = re.sub(r"\W+", "", name or getattr(fn, "__name__", "") or "activation")
         domain = _checked_domain(base, domain)
         new = _tabulated(base, fn, domain) if inverse is None else _inverted(base, fn, inverse, domain, low, high)
-        new = replace(new, name=_free_name(base))
+        new = replace(new, name=_free_name(base, fn))
         _KNOWN[new.name] = _MADE[key] = new
     return _MADE[key]
 
 
-def _free_name(base: str) -> str:
+def _free_name(base: str, fn: Any) -> str:
+    """The name, with a number if another function has it; the same source marked again (a notebook's cell) keeps it."""
     names = (base if n == 1 else f"{base}_{n}" for n in range(1, len(_KNOWN) + 2))
-    return next(name for name in names if not is_known(name))
+    return next(name for name in names if not is_known(name) or _same_source(find(name).fn, fn))
+
+
+def _same_source(one: Any, other: Any) -> bool:
+    parts = [
+        (c.co_code, c.co_consts, c.co_names, repr([cell.cell_contents for cell in f.__closure__ or ()]))
+        for f in (one, other)
+        if (c := getattr(f, "__code__", None)) is not None
+    ]
+    return len(parts) == 2 and repr(parts[0]) == repr(parts[1])
 
 
 def _checked_domain(name: str, domain: Any) -> tuple[float, float] | None:

@@ -20,28 +20,39 @@ class Comparators:
     Attributes:
       thresholds: `[K]` or `[A, K]` in the order of the ramp [pre-activation units].
       guide: their guide table, where there are many.
+      totals: `[K + 1]` or `[A, K + 1]`, codes after so many crossings; None where every crossing counts up.
       design: the ramp as it was meant; its levels are what codes stand for.
     """
 
     thresholds: Array
     guide: Guide | None
+    totals: Array | None
     design: Design
 
     def of(self, array: Array | int) -> "Comparators":
         """Those of one of the arrays."""
-        guide = jax.tree.map(lambda x: x[array], self.guide)
-        return replace(self, thresholds=self.thresholds[array], guide=guide)
+        guide, totals = jax.tree.map(lambda x: x[array], (self.guide, self.totals))
+        return replace(self, thresholds=self.thresholds[array], guide=guide, totals=totals)
 
 
 def comparators(thresholds: Array, design: Design) -> Comparators:
     """Comparators at programmed thresholds `[K]` or `[A, K]`; make them once, outside of loops."""
-    return Comparators(thresholds=thresholds, guide=guide_of(thresholds), design=design)
+    guide, totals = guide_of(thresholds), _totals(design, thresholds)
+    return Comparators(thresholds=thresholds, guide=guide, totals=totals, design=design)
+
+
+def _totals(design: Design, thresholds: Array) -> Array | None:
+    """Falling branches count down; a stuck device makes steps equal, never negative, but an import might."""
+    if design.signs is None:
+        return None
+    order = jnp.argsort(jax.lax.stop_gradient(thresholds), axis=-1)
+    total = jnp.cumsum(jnp.asarray(design.signs, jnp.int32)[order], axis=-1)
+    return design.first_code + jnp.concatenate([jnp.zeros_like(total[..., :1]), total], axis=-1)
 
 
 def codes(comparing: Comparators, z: Array) -> Array:
     """Output codes, int32 of the shape of `z`: `first_code + sum_k sign_k [z >= V_k]`, one set of thresholds `[K]`."""
-    design, v = comparing.design, comparing.thresholds
-    return _limited(design, _signed(design, v, passed(v, comparing.guide, z)))
+    return _coded(comparing, passed(comparing.thresholds, comparing.guide, z))
 
 
 def convert(comparing: Comparators, z: Array) -> Array:
@@ -52,8 +63,7 @@ def convert(comparing: Comparators, z: Array) -> Array:
     """
     v = comparing.thresholds
     count = passed(v, comparing.guide, z)
-    code = _limited(comparing.design, _signed(comparing.design, v, count))
-    return _output(comparing.design, code, v, None, z, count)
+    return _output(comparing.design, _coded(comparing, count), v, None, z, count)
 
 
 def convert_by_row(comparing: Comparators, row: Array, z: Array) -> Array:
@@ -67,13 +77,10 @@ def _signs(design: Design, thresholds: Array) -> tuple[int, ...]:
     return design.signs or (1,) * thresholds.shape[-1]
 
 
-def _signed(design: Design, thresholds: Array, count: Array) -> Array:
-    """The code after so many crossings: falling branches count down."""
-    if design.signs is None:
-        return design.first_code + count
-    order = jnp.argsort(jax.lax.stop_gradient(thresholds))  # a stuck device makes steps equal, never negative
-    total = jnp.cumsum(jnp.asarray(design.signs, jnp.int32)[order])
-    return design.first_code + jnp.concatenate([jnp.zeros(1, jnp.int32), total])[count]
+def _coded(comparing: Comparators, count: Array) -> Array:
+    """The code after so many crossings."""
+    design, totals = comparing.design, comparing.totals
+    return _limited(design, design.first_code + count if totals is None else totals[count])
 
 
 def _limited(design: Design, code: Array) -> Array:
@@ -82,14 +89,8 @@ def _limited(design: Design, code: Array) -> Array:
 
 def _output(design: Design, code: Array, v: Array, row: Array | None, z: Array, count: Array) -> Array:
     y = jnp.asarray(design.output(code.astype(jnp.float32)), jnp.float32)
-    y = y + _slope(design.activation, _ends(design), row, z, v, count)
+    y = y + _slope(design.activation, design.ends, row, z, v, count)
     return jnp.where(z != z, z, y)  # a diverged sum must not come out as a plausible code
-
-
-def _ends(design: Design) -> bool:
-    """Whether the ramp ends where the function goes on."""
-    act = find(design.activation)
-    return design.convention == "range" or act.low is None or act.high is None
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))

@@ -46,6 +46,7 @@ class Design:
       codes: number of codes.
       activation, bits, convention, reconstruction: what it was designed for.
       devices: memristors of the column that are there for the ramp.
+      ends: whether the ramp ends where the function goes on: outside, its output does not move.
     """
 
     thresholds: ArrayLike
@@ -62,6 +63,7 @@ class Design:
     convention: Convention = static()
     reconstruction: Reconstruction = static()
     devices: int = static()
+    ends: bool = static(default=False)
 
     @property
     def levels(self) -> Any:
@@ -178,6 +180,7 @@ def _designed(
         convention=convention,
         reconstruction=reconstruction,
         devices=codes if devices is None else devices,
+        ends=span is not None or convention == "range" or act.low is None or act.high is None,
     )
     return replace(made, devices=_device_count(made, devices))
 

@@ -42,7 +42,8 @@ class Ramp:
       bits: output resolution, 2..8.
       convention, reconstruction, devices: see `ramp.design`.
       span: the ramp runs over (-span, span) in z; None for the activation's own range.
-      sigma: std of a programmed conductance, relative to g_max; None programs exactly.
+      sigma: std of a programmed conductance, relative to g_max; None programs exactly. Under "truncated" that of the
+        normal before it is cut: 2.73 uS cut at 5 uS leaves 2.30 uS.
       tolerance: largest programming error of "truncated" and "uniform", relative to g_max.
       distribution: of programming errors, "normal", "truncated" (by write-verify) or "uniform".
       p_off, p_on: probabilities of a ramp device stuck at g_min and at g_max.
@@ -199,8 +200,9 @@ def sample(key: Array, ramp: Ramp, name: str) -> Array:
     """
     made = design_of(ramp, name)
     key = fold_name(key, made.activation)
-    if ramp.measured is not None and made.activation in ramp.measured:
-        found = _finished(key, ramp, made, jnp.asarray(ramp.measured[made.activation], jnp.float32))
+    measured = {find(given).name: g for given, g in (ramp.measured or {}).items()}
+    if made.activation in measured:
+        found = _calibrated(ramp, made, jnp.asarray(measured[made.activation], jnp.float32))
     elif ramp.copies == 1:
         found = _programmed(key, ramp, made)
     else:
@@ -229,10 +231,13 @@ def _programmed(key: Array, ramp: Ramp, made: Design) -> Array:
 
 def _finished(key: Array, ramp: Ramp, made: Design, g: Array) -> Array:
     """A column's thresholds after calibration, with what its bias devices leave."""
-    found = calibrating.calibrated(made, column.thresholds_of(made, g), ramp.calibration)
-    return found + calibrating.bias_error(
+    return _calibrated(ramp, made, g) + calibrating.bias_error(
         key, made, ramp.bias, sigma=ramp.sigma, tolerance=ramp.tolerance, distribution=ramp.distribution
     )
+
+
+def _calibrated(ramp: Ramp, made: Design, g: Array) -> Array:
+    return calibrating.calibrated(made, column.thresholds_of(made, g), ramp.calibration)
 
 
 def read_noise(key: Array, ramp: Ramp, made: Design, shape: tuple[int, ...]) -> Array:
