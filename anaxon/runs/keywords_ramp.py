@@ -19,7 +19,7 @@ from anaxon.runs.keywords_ramp_settings import Settings
 from anaxon.runs.keywords_ramp_settings import read as read
 from anaxon.runs.network import Network
 from anaxon.runs.ramp_chips import answers
-from anaxon.runs.ramp_points import Point, Ready, aware_training, calibrated
+from anaxon.runs.ramp_points import Point, Ready, aware_training, calibrated, further_training
 from anaxon.runs.ramp_points import planned as planned_at
 from anaxon.runs.side_by_side import side_by_side
 
@@ -40,11 +40,13 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
     with folder.phase("corpus"):
         inputs = results.load_inputs(settings.data, settings.chips.panel, settings.seed, progress)
     with folder.phase("training"):
-        networks = _networks(settings, inputs, progress)
+        first = _networks(settings, inputs, progress)
+        further = _further(settings, inputs, first, progress)
+        networks = {h: max(first[h], further[h], key=lambda net: net.history["accuracy"][-1]) for h in first}
     with folder.phase("calibration"):
         plain = _plain(settings, inputs, networks, progress)
     with folder.phase("noise-aware training"):
-        aware = _aware(settings, inputs, networks, plain, progress)
+        aware = _aware(settings, inputs, first, plain, progress)
     ready = {p: {"plain": plain[p]} | ({"aware": aware[p]} if p in aware else {}) for p in plain}
     with folder.phase("chips"):
         chips = {p: _panel(settings, folder, inputs, networks[p.hidden], p, ready[p], progress) for p in ready}
@@ -81,6 +83,25 @@ def _networks(settings: Settings, inputs: results.Inputs, progress: bool) -> dic
     return dict(sorted(zip((h for h, _ in sizes), trained, strict=True)))
 
 
+def _further(
+    settings: Settings, inputs: results.Inputs, networks: dict[int, Network], progress: bool
+) -> dict[int, Network]:
+    """The digital networks trained on for as long as those for chips are: the fairer of the two to compare with."""
+    sizes = sorted(zip(settings.size.hidden, settings.size.aware_epochs, strict=True), reverse=True)
+
+    def task(hidden: int, epochs: int) -> Any:
+        training = _again(settings, epochs)
+        return lambda tick: further_training(networks[hidden], inputs.corpus, training, settings.aware, tick)
+
+    tasks = [task(hidden, epochs) for hidden, epochs in sizes]
+    trained = side_by_side(tasks, sum(settings.size.aware_epochs), "training on, digital", progress)
+    return dict(sorted(zip((h for h, _ in sizes), trained, strict=True)))
+
+
+def _again(settings: Settings, epochs: int) -> Training:
+    return dataclasses.replace(_training(settings, epochs), learning_rate=settings.aware.learning_rate)
+
+
 def _plain(
     settings: Settings, inputs: results.Inputs, networks: dict[int, Network], progress: bool
 ) -> dict[Point, Ready]:
@@ -115,8 +136,7 @@ def _aware(
 
     def task(point: Point) -> Any:
         net, plan = networks[point.hidden], plain[point].plan
-        training = _training(settings, epochs[point.hidden])
-        training = dataclasses.replace(training, learning_rate=settings.aware.learning_rate)
+        training = _again(settings, epochs[point.hidden])
         return lambda on_epoch: aware_training(net, plan, inputs.corpus, training, settings.aware, on_epoch)
 
     total = sum(epochs[p.hidden] for p in points)

@@ -21,7 +21,7 @@ from anaxon.prng import fold_name
 from anaxon.runs.config import described
 from anaxon.runs.converters import Kind, at_bits
 from anaxon.runs.network import Network
-from anaxon.training import chip_loss, learned_ranges, with_ranges
+from anaxon.training import chip_loss, digital_loss, learned_ranges, with_ranges
 from anaxon.types import Array, ArrayLike, PyTree
 
 GATES = "lstm/.*"  # what stands on the array; the output layer is digital, as on the published chip
@@ -95,11 +95,7 @@ def aware_training(
     """Trains on for the chips of a calibrated plan; continues, or reads, what the cache holds of it."""
     steps = training.epochs * (len(corpus.train.labels) // training.batch)
     schedule = optax.linear_schedule(0.0, 1.0, max(1, round(aware.rise * steps)))
-    to_labels = train.cross_entropy(training.smoothing)
-
-    def loss(logits: Array, labels: Array, taught: Array) -> Array:
-        to_teacher = optax.softmax_cross_entropy(logits, jax.nn.softmax(taught)).mean()
-        return aware.teacher * to_teacher + (1 - aware.teacher) * to_labels(logits, labels)
+    loss = _taught(training, aware)
 
     def objective(trained: PyTree, key: Array, step: ArrayLike, inputs: tuple, labels: Array) -> Array:
         on_chips = chip_loss(network.fn, loss, with_ranges(plan, trained["ranges"]), schedule)
@@ -113,12 +109,43 @@ def aware_training(
     return Ready(trained["weights"], jax.device_get(with_ranges(plan, trained["ranges"])))
 
 
-def _checkpoints(network: Network, plan: Plan, corpus: Corpus, training: train.Training, aware: Aware) -> Path:
-    weights: Any = [np.asarray(x) for x in jax.tree.leaves((network.params, plan.ranges))]
+def further_training(
+    network: Network, corpus: Corpus, training: train.Training, aware: Aware, on_epoch: Callable[[float], None]
+) -> Network:
+    """The digital network trained on just as `aware_training` does, but without chips: what further training is worth.
+
+    Its history goes on from the network's.
+    """
+    on_numbers = digital_loss(network.fn, _taught(training, aware))
+
+    def objective(params: PyTree, key: Array, step: ArrayLike, inputs: tuple, labels: Array) -> Array:
+        return on_numbers(params, key, step, inputs, labels, network.fn(network.params, *inputs))
+
+    where = _checkpoints(network, None, corpus, training, aware)
+    params, history = train.fit(
+        network.fn, network.params, corpus.train, corpus.validation, training, where, False, objective, on_epoch
+    )
+    whole = {name: np.concatenate([network.history[name], history[name]]) for name in history}
+    return Network(network.fn, jax.device_get(params), whole)
+
+
+def _taught(training: train.Training, aware: Aware) -> Callable[[Array, Array, Array], Array]:
+    """The loss of logits, labels and the logits of the digital network."""
+    to_labels = train.cross_entropy(training.smoothing)
+
+    def loss(logits: Array, labels: Array, taught: Array) -> Array:
+        to_teacher = optax.softmax_cross_entropy(logits, jax.nn.softmax(taught)).mean()
+        return aware.teacher * to_teacher + (1 - aware.teacher) * to_labels(logits, labels)
+
+    return loss
+
+
+def _checkpoints(network: Network, plan: Plan | None, corpus: Corpus, training: train.Training, aware: Aware) -> Path:
+    weights: Any = [np.asarray(x) for x in jax.tree.leaves((network.params, plan.ranges if plan else ()))]
     code = cache.fingerprint(
         corpus=corpus.checksum,
         start=f"{cache.crc(*weights):08x}",
-        hardware=[described(hw) for hw in plan.hardware],
+        hardware=[described(hw) for hw in plan.hardware] if plan else [],
         training=dataclasses.asdict(training),
         aware=dataclasses.asdict(aware),
     )
