@@ -6,6 +6,7 @@ closed form; a callable's comes from the user or from a table of its values, mad
 
 import difflib
 import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -145,7 +146,11 @@ def activation(
         with an inverse that is not monotone on its domain.
       TypeError: for a function that is not elementwise.
     """
-    made = _made(fn, inverse, domain, low, high, name)
+    if not callable(fn) or isinstance(fn, type):
+        raise TypeError(f"activation: expected an elementwise function; got {fn!r}")
+    plain = inverse is None and domain is None and low is None and high is None and name is None
+    known = _known_function(fn) if plain else None
+    made = _KNOWN[known] if known else _made(fn, inverse, domain, low, high, name)
 
     def marked(z: Array) -> Array:
         return fn(z)
@@ -167,12 +172,21 @@ def is_known(name: str) -> bool:
 def _made(fn: Any, inverse: Any, domain: Any, low: Any, high: Any, name: str | None) -> Activation:
     key = (id(fn), id(inverse) if inverse else None, domain and tuple(domain), low, high, name)
     if key not in _MADE:
-        base = re.sub(r"\W+", "", name or getattr(fn, "__name__", "") or "activation")
+        base = _base_name(fn, name)
         domain = _checked_domain(base, domain)
         new = _tabulated(base, fn, domain) if inverse is None else _inverted(base, fn, inverse, domain, low, high)
         new = replace(new, name=_free_name(base, fn))
         _KNOWN[new.name] = _MADE[key] = new
     return _MADE[key]
+
+
+def _base_name(fn: Any, name: str | None) -> str:
+    """The function's own name; a lambda goes by its source, so that another process cannot take it for another one."""
+    base = re.sub(r"\W+", "", name or getattr(fn, "__name__", "") or "activation")
+    code = getattr(fn, "__code__", None)
+    if name is not None or base != "lambda" or code is None:
+        return base
+    return f"lambda{zlib.crc32(repr((code.co_code, code.co_consts, code.co_names)).encode()):08x}"
 
 
 def _free_name(base: str, fn: Any) -> str:

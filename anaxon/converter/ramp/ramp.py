@@ -108,10 +108,23 @@ class Ramp:
             number(f"Ramp.{name}", getattr(self, name), accepted, low=0.0)
             if isinstance(getattr(self, name), int | float):
                 require(getattr(self, name) <= 1, f"Ramp.{name}", getattr(self, name), accepted)
+        self._check_sizes()
         number("Ramp.g_max", self.g_max, "siemens > 0", low=0.0, open_low=True)
         number("Ramp.g_min", self.g_min, "siemens, 0 <= g_min < g_max", low=0.0)
         if isinstance(self.g_min, int | float) and isinstance(self.g_max, int | float):
             require(self.g_min < self.g_max, "Ramp.g_min", self.g_min, f"less than g_max = {self.g_max:g} S")
+
+    def _check_sizes(self) -> None:
+        """What cannot be meant: numbers in microsiemens, more stuck devices than there are."""
+        for name in ("sigma", "tolerance", "read_sigma"):
+            value = getattr(self, name)
+            if isinstance(value, int | float):
+                require(value < 1, f"Ramp.{name}", value, "a number below 1: it is relative to g_max, not in siemens")
+        if isinstance(self.g_max, int | float):
+            require(self.g_max < 1, "Ramp.g_max", self.g_max, "siemens, such as 150e-6")
+        if isinstance(self.p_off, int | float) and isinstance(self.p_on, int | float):
+            both = self.p_off + self.p_on
+            require(both <= 1, "Ramp.p_off + Ramp.p_on", both, "at most 1: a device is stuck at one end")
 
     def _check_distribution(self) -> None:
         """What a distribution of programming errors needs, all of it or none."""
@@ -140,10 +153,10 @@ def _checked_measured(measured: Any) -> dict[str, Any] | None:
         if isinstance(g, np.ndarray | list | tuple):
             g = np.asarray(g, np.float64)
             require(
-                g.ndim == 1 and bool(np.all(np.isfinite(g) & (g >= 0))),
+                g.ndim == 1 and bool(np.all(np.isfinite(g) & (g >= 0) & (g <= 2))),
                 f"Ramp.measured[{name!r}]",
                 g,
-                "finite conductances >= 0, relative to g_max, [devices]",
+                "finite conductances from 0 to 2, relative to g_max, [devices]",
             )
     return {find(name).name: g for name, g in measured.items()}
 

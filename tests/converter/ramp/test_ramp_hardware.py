@@ -117,7 +117,7 @@ def test_explain_names_what_is_on():
             "'truncated' needs sigma and tolerance and nothing else; got sigma",
         ),
         ({"distribution": "uniform"}, "Ramp.distribution: 'uniform' needs tolerance and nothing else; got neither"),
-        ({"measured": {"tanh": [-0.1, 0.2]}}, r"Ramp.measured\['tanh'\]: expected finite conductances >= 0"),
+        ({"measured": {"tanh": [-0.1, 0.2]}}, r"Ramp.measured\['tanh'\]: expected finite conductances from 0 to 2"),
         ({"measured": {"tahn": [0.1, 0.2]}}, "did you mean 'tanh'?"),
     ],
 )
