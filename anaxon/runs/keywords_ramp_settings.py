@@ -18,7 +18,7 @@ from anaxon.settings import check_keys
 @dataclasses.dataclass(frozen=True)
 class Size:
     """What fits on which machine: `hidden` units of each network, with its `epochs` and those of every noise-aware
-    training; `linear_aware`: resolutions at which the linear converters are trained for too.
+    training; `linear_aware`: resolutions at which the first network is trained for linear converters too.
 
     Raises:
       ValueError: for lists of different lengths, or numbers below one.
@@ -108,7 +108,8 @@ class Settings:
 
     def is_aware(self, point: Point) -> bool:
         """Whether the network is also trained for this point."""
-        return point.kind == "ramp" or point.bits in self.size.linear_aware
+        linear = point.hidden == self.size.hidden[0] and point.bits in self.size.linear_aware
+        return point.kind == "ramp" or linear
 
 
 def read(table: Mapping[str, Any]) -> Settings:
