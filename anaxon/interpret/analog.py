@@ -62,17 +62,16 @@ class Simulator:
         """The ramp ADC: one current per output; converted once per kind."""
         first, others = line.parts[0], line.parts[1:]
         windows = tuple((id(p.root), p.lo, p.hi, tuple(map(id, p.views))) for p in line.parts)
-        memo = first.root.memo
+        memo, array = first.root.memo, converting.array_of(line)
         if (name, windows) not in memo:
             # What an id stands for is kept with it; the first root keeps the memo itself.
-            memo[name, windows] = self._ramp(line, name), first.views, others
-        self.scope.ramp = converting.array_of(line)
+            memo[name, windows] = self._ramp(line, array, name), first.views, others
+        self.scope.ramp = array
         return memo[name, windows][0]
 
-    def _ramp(self, line: Line, name: str) -> Array:
+    def _ramp(self, line: Line, array: converting.RampArray, name: str) -> Array:
         full_scale = converting.common_range(line)
         z: Any = sum(p.through(p.root.current(p.lo, p.hi, full_scale, name)) for p in line.parts)
-        array = converting.array_of(line)
         return converting.convert_line(self._comparators(array, name), line, array, z).astype(line.dtype)
 
     def second_pass(self, value: Array, name: str) -> Array | None:

@@ -112,11 +112,12 @@ def convert_digital(comparing: Comparators, array: RampArray, value: Array) -> A
     if ramp is None or ramp.read_sigma is None:
         return convert(single, x).astype(value.dtype)
     # One pass for each vector: the values along the last axis are converted side by side.
+    x = jnp.atleast_1d(x)
     passes = math.prod(x.shape[:-1])
     noise = read_noise(_noise_key(array, comparing, "second pass"), ramp, comparing.design, (passes,))
     row = jnp.broadcast_to(jnp.arange(passes, dtype=jnp.int32).reshape(*x.shape[:-1], 1), x.shape)
     noisy = replace(single, thresholds=single.thresholds + noise, guide=None, totals=None)
-    return convert_by_row(noisy, row, x).astype(value.dtype)
+    return convert_by_row(noisy, row, x).astype(value.dtype).reshape(value.shape)
 
 
 def _noise_key(array: RampArray, comparing: Comparators, what: str) -> Array:

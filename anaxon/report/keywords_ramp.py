@@ -23,7 +23,8 @@ def page(record: dict[str, Any], figures: dict[str, bytes]) -> str:
         html.tiles(_tiles(record)),
         speech.origin(record["data"], record["metrics"]),
         "<p>These figures are not those of Yang et al. (Nat. Commun. 16:1136, 2025): other data, other training, "
-        "simulated chips. The array of 40 inputs, 32 units and 128 columns has the size of theirs.</p>",
+        "simulated chips. Their array is read as 72 x 128 from its memory size; the first one here is "
+        f"{_array(record)}.</p>",
         "<h2>Figures</h2>",
         html.gallery(figures, captions, ("steps",)),
         "<h2>Accuracy</h2>",
@@ -44,6 +45,12 @@ def page(record: dict[str, Any], figures: dict[str, bytes]) -> str:
 
 def _title(record: dict[str, Any]) -> str:
     return f"Keyword spotting with activations in the converter: {_units(record)} units"
+
+
+def _array(record: dict[str, Any]) -> str:
+    """Rows, bias included, and columns of the first network's gates."""
+    gates = record["layers"]
+    return f"{sum(layer['rows'] for layer in gates)} x {max(layer['cols'] for layer in gates)}"
 
 
 def _units(record: dict[str, Any]) -> str:

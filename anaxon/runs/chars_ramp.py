@@ -14,11 +14,12 @@ from anaxon.models.train_characters import LOOP
 from anaxon.runs import chars_ramp_points as points
 from anaxon.runs import chars_ramp_results as found
 from anaxon.runs import chars_ramp_settings
-from anaxon.runs.chars_ramp_chips import on_chips, on_float, read_rows
-from anaxon.runs.chars_ramp_points import Point, Ready, Trained
+from anaxon.runs.chars_ramp_chips import bits_on_chips, on_float, read_rows
+from anaxon.runs.chars_ramp_points import Point, Trained
 from anaxon.runs.chars_ramp_settings import Settings
 from anaxon.runs.folder import CHIPS, REPORT, RunFolder
 from anaxon.runs.side_by_side import side_by_side
+from anaxon.runs.trainings import Ready
 
 ANY = 50  # symbols: they are not on the array
 
@@ -105,7 +106,7 @@ def _on_chips(
     settings: Settings, folder: RunFolder, fn: Any, point: Point, ready: dict[str, Ready], codes: Any, progress: bool
 ) -> Any:
     count = settings.size.main_chips if settings.is_main(point) else settings.size.chips
-    return on_chips(settings, fn, list(ready.values()), codes, count, folder.chunks(point.name), progress)
+    return bits_on_chips(settings, fn, list(ready.values()), codes, count, folder.chunks(point.name), progress)
 
 
 def _written(settings: Settings, folder: RunFolder, measured: found.Measured, progress: bool) -> dict[str, Any]:

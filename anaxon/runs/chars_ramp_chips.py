@@ -9,14 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anaxon.ensemble import ensemble
 from anaxon.interpret.analog import analog
-from anaxon.interpret.program import program
 from anaxon.models.char_lm import Forward, bits_by_row, rows
-from anaxon.prng import fold_name
-from anaxon.runs.chars_ramp_points import Ready
-from anaxon.runs.chips import chip_keys, chip_mesh
-from anaxon.types import Array, PyTree, replace
+from anaxon.runs.trainings import Ready, on_chips
+from anaxon.types import Array, PyTree
 
 if TYPE_CHECKING:
     from anaxon.runs.chars_ramp_settings import Settings
@@ -57,7 +53,7 @@ def on_float(settings: "Settings", fn: Forward, networks: Sequence[PyTree], code
     return np.stack([np.asarray(run(params, jnp.asarray(codes))) for params in networks])
 
 
-def on_chips(
+def bits_on_chips(
     settings: "Settings",
     fn: Forward,
     trainings: Sequence[Ready],
@@ -66,21 +62,7 @@ def on_chips(
     path: Path,
     progress: bool = True,
 ) -> np.ndarray:
-    """Bits per character `[chips, trainings, rows]` of freshly programmed chips.
-
-    Chip i has the same key for every training: differences between them are paired. Finished chunks are kept in `path`.
-    """
-    plan, read, text = trainings[0].plan, analog(reader(settings, fn)), jnp.asarray(codes)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[(t.params, t.plan.ranges) for t in trainings])
-
-    def one(key: Array) -> Array:
-        def on_chip(trained: tuple[PyTree, PyTree]) -> Array:
-            params, ranges = trained
-            chip = program(fold_name(key, "program"), replace(plan, ranges=ranges), params)
-            return read(fold_name(key, "read"), chip, text)
-
-        return jax.lax.map(on_chip, stacked)
-
-    mesh = chip_mesh()
-    chunk = 5 * (mesh.size if mesh is not None else 1)
-    return ensemble(one, chip_keys(settings.seed, chips), chunk=chunk, mesh=mesh, progress=progress, path=path)
+    """Bits per character `[chips, trainings, rows]` of freshly programmed chips."""
+    text, run = jnp.asarray(codes), analog(reader(settings, fn))
+    read = lambda key, chip: run(key, chip, text)  # noqa: E731
+    return on_chips(settings.seed, read, trainings, chips, path, progress, per_device=5)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
 from anaxon.data import cache, characters
@@ -20,6 +19,7 @@ from anaxon.models.train_characters import CharacterTraining, train_characters
 from anaxon.prng import fold_name
 from anaxon.runs.config import described
 from anaxon.runs.converters import Kind, at_bits
+from anaxon.runs.trainings import Ready, rising
 from anaxon.training import Objective, chip_loss, digital_loss, learned_ranges, with_ranges
 from anaxon.types import Array, ArrayLike, PyTree
 
@@ -48,13 +48,6 @@ class Trained(NamedTuple):
 
     params: PyTree
     loss: np.ndarray
-
-
-class Ready(NamedTuple):
-    """A network that is ready to be programmed: its weights and a plan with all ranges."""
-
-    params: PyTree
-    plan: Plan
 
 
 def network(settings: "Settings", symbols: int) -> tuple[Forward, PyTree]:
@@ -100,7 +93,7 @@ def aware_training(
     ranges = learned_ranges(plan)
     first = jnp.log(jnp.asarray(settings.aware.input_range, jnp.float32))  # a weak type would compile the steps twice
     ranges["input"] = dict.fromkeys(ranges["input"], first)
-    schedule = optax.linear_schedule(0.0, 1.0, max(1, round(settings.aware.rise * training.steps)))
+    schedule = rising(settings.aware.rise, training.steps)
 
     def objective(trained: PyTree, key: Array, step: ArrayLike, inputs: tuple, targets: Array) -> Any:
         on_chips = chip_loss(fn, next_character, with_ranges(plan, trained["ranges"]), schedule)

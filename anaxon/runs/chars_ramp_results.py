@@ -9,7 +9,8 @@ from anaxon import statistics
 from anaxon.data import characters
 from anaxon.interpret.plan import Plan
 from anaxon.runs import efficiency, plan_record, record
-from anaxon.runs.chars_ramp_points import Point, Ready
+from anaxon.runs.chars_ramp_points import Point
+from anaxon.runs.trainings import Ready
 
 if TYPE_CHECKING:
     from anaxon.runs.chars_ramp_settings import Settings

@@ -8,10 +8,9 @@ from anaxon.data import characters
 from anaxon.hardware import Hardware
 from anaxon.models.char_lm import Sizes
 from anaxon.models.train_characters import CharacterTraining
-from anaxon.presets import hardware_from
 from anaxon.runs.chars_ramp_points import Point
-from anaxon.runs.config import components_of, described, from_table, seed_of
-from anaxon.runs.converters import KINDS, at_bits
+from anaxon.runs.config import SIZES, components_of, described, from_table, ramp_hardware_of, seed_of, size_of
+from anaxon.runs.converters import KINDS
 from anaxon.settings import check_keys
 
 
@@ -129,7 +128,6 @@ class Test:
 
 
 SECTIONS = {"data": characters.CharacterData, "training": Training, "aware": Aware, "points": Points, "test": Test}
-SIZES = ("small", "full")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,18 +200,13 @@ def read(table: Mapping[str, Any]) -> Settings:
       ValueError, TypeError: for a key or a value that is not accepted; the sentence names it.
     """
     check_keys(table, ("job", "seed", "size", *SECTIONS, *SIZES, "hardware", "cost"), "configuration")
-    size = table.get("size", "small")
-    if size not in SIZES:
-        raise ValueError(f"size: expected one of {', '.join(SIZES)}; got {size!r}")
-    if "hardware" not in table:
-        raise ValueError('hardware: missing; expected a table such as [hardware] with preset = "ramp-5bit"')
-    hardware = hardware_from(table["hardware"])
-    at_bits(hardware, "ramp", 5, 1, 1)  # complains about hardware without a ramp
+    size_name, size = size_of(table, Size)
+    hardware = ramp_hardware_of(table)
     sections: dict[str, Any] = {name: from_table(kind, table.get(name, {}), name) for name, kind in SECTIONS.items()}
     settings = Settings(
         seed=seed_of(table),
-        size_name=size,
-        size=from_table(Size, table.get(size, {}), size),
+        size_name=size_name,
+        size=size,
         hardware=hardware,
         hardware_table=table["hardware"],
         components=components_of(table),

@@ -9,9 +9,13 @@ import jax
 
 from anaxon.hardware import Hardware
 from anaxon.interpret.components import DEFAULT, load_components
+from anaxon.presets import hardware_from
+from anaxon.runs.converters import at_bits
 from anaxon.settings import check_keys
 
 T = TypeVar("T")
+
+SIZES = ("small", "full")
 
 
 def from_table(kind: type[T], table: Any, where: str) -> T:
@@ -64,6 +68,31 @@ def seed_of(table: Mapping[str, Any]) -> int:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed: expected a whole number from 0 to 2**32 - 1; got {seed!r}")
     return seed
+
+
+def size_of(table: Mapping[str, Any], kind: type[T]) -> tuple[str, T]:
+    """Which of `SIZES` a configuration asks for, and that table of it.
+
+    Raises:
+      ValueError: for another one, or what `from_table` refuses.
+    """
+    size = table.get("size", "small")
+    if size not in SIZES:
+        raise ValueError(f"size: expected one of {', '.join(SIZES)}; got {size!r}")
+    return size, from_table(kind, table.get(size, {}), size)
+
+
+def ramp_hardware_of(table: Mapping[str, Any]) -> Hardware:
+    """The hardware of a job that compares ramp ADCs with linear ones.
+
+    Raises:
+      ValueError: where `[hardware]` is missing, wrong or without a ramp.
+    """
+    if "hardware" not in table:
+        raise ValueError('hardware: missing; expected a table such as [hardware] with preset = "ramp-5bit"')
+    hardware = hardware_from(table["hardware"])
+    at_bits(hardware, "ramp", 5, 1, 1)  # complains about hardware without a ramp
+    return hardware
 
 
 def components_of(table: Mapping[str, Any]) -> str:

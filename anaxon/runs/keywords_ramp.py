@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from anaxon.interpret.analog import analog
 from anaxon.interpret.plan import Plan
 from anaxon.models.train import Training
 from anaxon.runs import keywords_ramp_results as found
@@ -18,10 +20,10 @@ from anaxon.runs.folder import CHIPS, REPORT, RunFolder
 from anaxon.runs.keywords_ramp_settings import Settings
 from anaxon.runs.keywords_ramp_settings import read as read
 from anaxon.runs.network import Network
-from anaxon.runs.ramp_chips import answers
-from anaxon.runs.ramp_points import Point, Ready, aware_training, calibrated, further_training
+from anaxon.runs.ramp_points import Point, aware_training, calibrated, further_training
 from anaxon.runs.ramp_points import planned as planned_at
 from anaxon.runs.side_by_side import side_by_side
+from anaxon.runs.trainings import Ready, on_chips
 
 
 def planned(settings: Settings) -> Plan:
@@ -49,21 +51,13 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
         aware = _aware(settings, inputs, first, plain, progress)
     ready = {p: {"plain": plain[p]} | ({"aware": aware[p]} if p in aware else {}) for p in plain}
     with folder.phase("chips"):
-        chips = {p: _panel(settings, folder, inputs, networks[p.hidden], p, ready[p], progress) for p in ready}
+        chips = _panel(settings, folder, inputs, networks, ready, progress)
     with folder.phase("chips on everything"):
-        full = {
-            p: _everything(settings, folder, inputs, networks[p.hidden], p, ready[p], progress)
-            for p in ready
-            if p.kind == "ramp" and p.bits in (settings.chips.main_bits, found.RECOVERED_AT)
-        }
+        full = _everything(settings, folder, inputs, networks, ready, progress)
     with folder.busy("digital", progress):
         digital = {h: network.logits(net, inputs.everything).argmax(-1) for h, net in networks.items()}
     measured = found.Measured(inputs, networks, ready, digital, chips, full)
     return _written(settings, folder, measured, progress)
-
-
-def _is_main(settings: Settings, point: Point) -> bool:
-    return point.kind == "ramp" and point.bits == settings.chips.main_bits
 
 
 def _training(settings: Settings, epochs: int) -> Training:
@@ -144,33 +138,52 @@ def _aware(
     return dict(zip(points, trained, strict=True))
 
 
+def _answers(
+    settings: Settings, net: Network, ready: dict[str, Ready], features: np.ndarray, chips: int, path: Path, **how: Any
+) -> np.ndarray:
+    """Classes `[chips, trainings, clips]` uint8 that chips give to features `[clips, frames, mels]`."""
+    run, heard = analog(net.fn), jnp.asarray(features)
+    read = lambda key, chip: run(key, chip, heard).argmax(-1).astype(jnp.uint8)  # noqa: E731
+    return on_chips(settings.seed, read, list(ready.values()), chips, path, **how)
+
+
 def _panel(
     settings: Settings,
     folder: RunFolder,
     inputs: results.Inputs,
-    net: Network,
-    point: Point,
-    ready: dict[str, Ready],
+    networks: dict[int, Network],
+    ready: dict[Point, dict[str, Ready]],
     progress: bool,
-) -> np.ndarray:
-    """Answers `[chips, trainings, panel]`."""
-    count = settings.chips.main_chips if _is_main(settings, point) else settings.chips.chips
+) -> dict[Point, np.ndarray]:
+    """Answers on the panel, of every point."""
     heard = inputs.corpus.test.features[inputs.panel]
-    return answers(settings.seed, net, list(ready.values()), heard, count, folder.chunks(point.name), progress)
+
+    def of(point: Point) -> np.ndarray:
+        main = point.kind == "ramp" and point.bits == settings.chips.main_bits
+        chips = settings.chips.main_chips if main else settings.chips.chips
+        path = folder.chunks(point.name)
+        return _answers(settings, networks[point.hidden], ready[point], heard, chips, path, progress=progress)
+
+    return {point: of(point) for point in ready}
 
 
 def _everything(
     settings: Settings,
     folder: RunFolder,
     inputs: results.Inputs,
-    net: Network,
-    point: Point,
-    ready: dict[str, Ready],
+    networks: dict[int, Network],
+    ready: dict[Point, dict[str, Ready]],
     progress: bool,
-) -> np.ndarray:
-    """Answers `[chips, trainings, n]` on the whole test set and the recorded voices."""
-    path, count = folder.chunks(f"{point.name}-everything"), settings.chips.full_test_chips
-    return answers(settings.seed, net, list(ready.values()), inputs.everything, count, path, progress, chunk=2)
+) -> dict[Point, np.ndarray]:
+    """Answers on the whole test set and the recorded voices, of the ramps that the goals are about."""
+    chips, wanted = settings.chips.full_test_chips, (settings.chips.main_bits, found.RECOVERED_AT)
+
+    def of(point: Point) -> np.ndarray:
+        path, net = folder.chunks(f"{point.name}-everything"), networks[point.hidden]
+        how = {"progress": progress, "per_device": 1}
+        return _answers(settings, net, ready[point], inputs.everything, chips, path, **how)
+
+    return {point: of(point) for point in ready if point.kind == "ramp" and point.bits in wanted}
 
 
 def _written(settings: Settings, folder: RunFolder, measured: found.Measured, progress: bool) -> dict[str, Any]:

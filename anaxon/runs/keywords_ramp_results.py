@@ -8,7 +8,8 @@ import numpy as np
 from anaxon import statistics
 from anaxon.runs import efficiency, plan_record, record, results
 from anaxon.runs.network import Network
-from anaxon.runs.ramp_points import Point, Ready
+from anaxon.runs.ramp_points import Point
+from anaxon.runs.trainings import Ready
 
 if TYPE_CHECKING:
     from anaxon.runs.keywords_ramp_settings import Settings

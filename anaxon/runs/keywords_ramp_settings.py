@@ -7,9 +7,7 @@ from typing import Any
 from anaxon.data import keywords, speech_commands
 from anaxon.hardware import Hardware
 from anaxon.models.train import Training
-from anaxon.presets import hardware_from
-from anaxon.runs.config import components_of, described, from_table, seed_of
-from anaxon.runs.converters import at_bits
+from anaxon.runs.config import SIZES, components_of, described, from_table, ramp_hardware_of, seed_of, size_of
 from anaxon.runs.network import Model
 from anaxon.runs.ramp_points import Aware, Point
 from anaxon.settings import check_keys
@@ -69,7 +67,6 @@ class Chips:
 
 
 SECTIONS = {"data": keywords.KeywordData, "training": Training, "aware": Aware, "chips": Chips}
-SIZES = ("small", "full")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,24 +116,19 @@ def read(table: Mapping[str, Any]) -> Settings:
       ValueError, TypeError: for a key or a value that is not accepted; the sentence names it.
     """
     check_keys(table, ("job", "seed", "size", "use_bias", *SECTIONS, *SIZES, "hardware", "cost"), "configuration")
-    size = table.get("size", "small")
-    if size not in SIZES:
-        raise ValueError(f"size: expected one of {', '.join(SIZES)}; got {size!r}")
+    size_name, size = size_of(table, Size)
     use_bias = table.get("use_bias", True)
     if not isinstance(use_bias, bool):
         raise TypeError(f"use_bias: expected true or false; got {use_bias!r}")
-    if "hardware" not in table:
-        raise ValueError('hardware: missing; expected a table such as [hardware] with preset = "ramp-5bit"')
-    hardware = hardware_from(table["hardware"])
-    at_bits(hardware, "ramp", 5, 1, 1)  # complains about hardware without a ramp
+    hardware = ramp_hardware_of(table)
     training = {"noise": {"weight": 0.0}, **table.get("training", {})}  # plain: no noise on the weights
     sections: dict[str, Any] = {n: from_table(k, table.get(n, {}), n) for n, k in SECTIONS.items() if n != "training"}
     if sections["data"].path is not None:
         speech_commands.folder_of(sections["data"])
     return Settings(
         seed=seed_of(table),
-        size_name=size,
-        size=from_table(Size, table.get(size, {}), size),
+        size_name=size_name,
+        size=size,
         use_bias=use_bias,
         training=from_table(Training, training, "training"),
         hardware=hardware,

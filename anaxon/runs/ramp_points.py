@@ -21,6 +21,7 @@ from anaxon.prng import fold_name
 from anaxon.runs.config import described
 from anaxon.runs.converters import Kind, at_bits
 from anaxon.runs.network import Network
+from anaxon.runs.trainings import Ready, rising
 from anaxon.training import chip_loss, digital_loss, learned_ranges, with_ranges
 from anaxon.types import Array, ArrayLike, PyTree
 
@@ -38,13 +39,6 @@ class Point(NamedTuple):
     def name(self) -> str:
         """For files and tables."""
         return f"{self.hidden}-{self.kind}-{self.bits}"
-
-
-class Ready(NamedTuple):
-    """A network that is ready to be programmed: its weights and a plan with all ranges."""
-
-    params: PyTree
-    plan: Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +88,7 @@ def aware_training(
 ) -> Ready:
     """Trains on for the chips of a calibrated plan; continues, or reads, what the cache holds of it."""
     steps = training.epochs * (len(corpus.train.labels) // training.batch)
-    schedule = optax.linear_schedule(0.0, 1.0, max(1, round(aware.rise * steps)))
-    loss = _taught(training, aware)
+    schedule, loss = rising(aware.rise, steps), _taught(training, aware)
 
     def objective(trained: PyTree, key: Array, step: ArrayLike, inputs: tuple, labels: Array) -> Array:
         on_chips = chip_loss(network.fn, loss, with_ranges(plan, trained["ranges"]), schedule)

@@ -155,16 +155,16 @@ def test_interrupted_among_chips_it_resumes_without_loss(finished, rows, monkeyp
     """The cache keeps the trained networks, the folder the first point's chips; each is read, none made again."""
     out, args = tmp_path / "run", ["run", str(finished[0]), "--out", str(tmp_path / "run")]
     install(monkeypatch, finished[0].parent)
-    real = chars_ramp.on_chips
+    real = chars_ramp.bits_on_chips
 
     def once(*args, **kwargs):
-        monkeypatch.setattr(chars_ramp, "on_chips", stop)
+        monkeypatch.setattr(chars_ramp, "bits_on_chips", stop)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(chars_ramp, "on_chips", once)
+    monkeypatch.setattr(chars_ramp, "bits_on_chips", once)
     assert cli.main(args) == cli.INTERRUPTED
     assert [p.name for p in (out / "chunks").iterdir()] == ["ramp-4"]
-    monkeypatch.setattr(chars_ramp, "on_chips", real)
+    monkeypatch.setattr(chars_ramp, "bits_on_chips", real)
     monkeypatch.setattr(train_characters.checkpoint, "save", stop)
     assert cli.main([*args, "--resume"]) == 0
     again = cache.load(out / "ensemble.npz")[0]

@@ -59,7 +59,7 @@ def convert(comparing: Comparators, z: Array) -> Array:
     """`g(z)` as the counter gives it, the shape of `z`, for one set of thresholds `[K]`.
 
     The gradient to z is g'(z): a dithered quantiser has it within 2 % at 5 bit. A threshold that moves takes it away
-    from the values beside it; a finite range (convention "range") ends it.
+    from the values beside it; where the ramp ends and the function goes on, it ends.
     """
     v = comparing.thresholds
     count = passed(v, comparing.guide, z)

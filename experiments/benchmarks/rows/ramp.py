@@ -1,7 +1,8 @@
 """A scanned LSTM whose gates end in ramp ADCs, beside the same scan with linear ADCs and digital activations.
 
 One programmed chip is read; programming is not timed. Both run through `ax.analog`, with calibrated ranges, the same
-cells and the same row drivers, and differ in the converters alone.
+cells and the same row drivers, and differ in the converters alone. Then the counter by itself, beside other ways to
+count the same thresholds: what `converter.ramp.counter.COMPARED` rests on.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import jax
 import jax.numpy as jnp
 
 import anaxon as ax
+from anaxon import ramp
+from anaxon.converter.ramp.counter import guide_of, passed
 
 from .measure import ON_CPU, in_turns, row
 
@@ -22,13 +25,35 @@ SIZES = [(40, 32, 200, 49), (40, 128, 200, 49)] if ON_CPU else [(40, 128, 200, 4
 def rows(quick: bool) -> list[dict[str, Any]]:
     """One row for each size and bit width."""
     sizes = [(8, 8, 4, 3)] if quick else SIZES
-    return [_row(bits, size, 2 if quick else 15) for size in sizes for bits in LIMITS]
+    rounds = 2 if quick else 15
+    reads = [_row(bits, size, rounds) for size in sizes for bits in LIMITS]
+    return reads + [row for bits in ((3, 8) if quick else (4, 5, 6, 7, 8)) for row in _counters(bits, rounds, quick)]
+
+
+def _counters(bits: int, rounds: int, quick: bool) -> list[dict[str, Any]]:
+    """The counter beside one comparison a level and beside a binary search; all must give the same."""
+    z = 2 * jax.random.normal(jax.random.key(4), (4, 16) if quick else (200, 512))
+    levels = ramp.sample(jax.random.key(5), ax.Ramp(bits=bits, sigma=0.0182), "logistic")
+    ways: dict[str, Callable[..., jax.Array]] = {
+        "counter": lambda v, z: passed(v, guide_of(v), z),
+        "one comparison a level": lambda v, z: sum((z >= v[k]).astype(jnp.int32) for k in range(v.shape[0])),
+        "binary search": lambda v, z: jnp.searchsorted(v, z, side="right", method="scan_unrolled").astype(jnp.int32),
+    }
+    calls = {name: jax.jit(way) for name, way in ways.items()}
+    found = {name: call(levels, z) for name, call in calls.items()}
+    assert all(jnp.array_equal(f, found["counter"]) for f in found.values())
+    times = in_turns({name: lambda call=call: call(levels, z) for name, call in calls.items()}, rounds)
+    title = f"Counting {2**bits - 1} thresholds for {z.size:,} values, ms"
+    mine = ("counter", times.pop("counter"))
+    return [row(title, name, mine, (name, ts), bits=bits) for name, ts in times.items()]
 
 
 def _row(bits: int, size: tuple[int, int, int, int], rounds: int) -> dict[str, Any]:
     params, x = problem(*size)
-    ramp = {"activation": ax.Ramp(bits=bits, sigma=0.0182)}
-    runs = {"ramp": _run(ramp, params, x), "linear": _run({"adc": ax.ADC.uniform(bits=bits)}, params, x)}
+    runs = {
+        "ramp": _run({"activation": ax.Ramp(bits=bits, sigma=0.0182)}, params, x),
+        "linear": _run({"adc": ax.ADC.uniform(bits=bits)}, params, x),
+    }
     times = in_turns(runs, rounds)
     inputs, hidden, batch, steps = size
     title = f"LSTM {inputs} -> {hidden}, batch {batch}, {steps} steps: one read of a chip, ms"
