@@ -1,6 +1,7 @@
-"""From a dry word to a one-second recording: speed, room, microphone, place in the clip, level and noise."""
+"""From a dry word or sentence to a recording: speed, room, microphone, place in the clip, level and noise."""
 
 import numpy as np
+from scipy.fft import next_fast_len
 
 RATE = 16_000  # Hz
 CLIP = 16_000  # samples: one second
@@ -42,9 +43,9 @@ def room(rng: np.random.Generator) -> np.ndarray:
     return tail
 
 
-def microphone(rng: np.random.Generator) -> np.ndarray:
-    """A frequency response `[bins]`: high-pass at 50 to 300 Hz, a slope of -4 to 4 dB an octave above 1 kHz."""
-    frequency = np.fft.rfftfreq(_FFT, 1 / RATE)
+def microphone(rng: np.random.Generator, points: int = _FFT) -> np.ndarray:
+    """A frequency response `[points // 2 + 1]`: high-pass at 50 to 300 Hz, -4 to 4 dB an octave above 1 kHz."""
+    frequency = np.fft.rfftfreq(points, 1 / RATE)
     high_pass = frequency / np.hypot(frequency, rng.uniform(50, 300))
     return high_pass * np.maximum(frequency / 1000, 1.0) ** (rng.uniform(-4, 4) / 6.02)
 
@@ -65,6 +66,27 @@ def recording(rng: np.random.Generator, word: np.ndarray | None, rate: int) -> n
     clip[start:] = wet[: CLIP - start]
     power = np.mean(wet[: len(word)] ** 2)
     return _to_int16(clip + noise * np.sqrt(power) * 10 ** (-rng.uniform(5, 35) / 20))
+
+
+def sentence(rng: np.random.Generator, sound: np.ndarray, rate: int, *, where: str, noise_db: tuple[float, float],
+             gain_db: tuple[float, float]) -> np.ndarray:  # fmt: skip
+    """A recording `[n]` int16 at 16 kHz of a sentence `[m]` at `rate` Hz, with 0.1 to 0.3 s before and after it.
+
+    `where` is "random" (a room and a microphone are drawn) or "dry". Speech over noise is uniform in `noise_db`, the
+    peak of the speech in `gain_db` below full scale.
+    """
+    sound = trim(sound)
+    sound = resample(sound, max(16, round(len(sound) * RATE / rate)))
+    before, after = rng.integers(RATE // 10, 3 * RATE // 10, 2)
+    sound = np.concatenate([np.zeros(before), sound, np.zeros(after)])
+    if where == "random":
+        points = next_fast_len(len(sound) + _FFT - CLIP, real=True)
+        spectrum = np.fft.rfft(sound, points) * np.fft.rfft(room(rng), points) * microphone(rng, points)
+        sound = np.fft.irfft(spectrum, points)[: len(sound)]
+    sound = sound * 10 ** (rng.uniform(*gain_db) / 20) / max(np.abs(sound).max(), 1e-9)
+    power = np.mean(sound[before:-after] ** 2)
+    noise = coloured_noise(rng, rng.choice([0.0, 0.5, 1.0, 2.0]), len(sound))
+    return _to_int16(sound + noise * np.sqrt(power) * 10 ** (-rng.uniform(*noise_db) / 20))
 
 
 def _to_int16(clip: np.ndarray) -> np.ndarray:

@@ -4,14 +4,9 @@ A shard is spoken by one fresh `Speaker`, in order, so its clips depend on (seed
 workers there are or which shards were already made.
 """
 
-import json
-import os
-import sys
-from pathlib import Path
-
 import numpy as np
 
-from anaxon.data import cache, espeak, rooms, voices
+from anaxon.data import espeak, rooms, voices, workers
 
 SHARD = 512  # clips
 
@@ -46,18 +41,5 @@ def _say(speaker: espeak.Speaker, rng: np.random.Generator, label: int, variant:
     return speaker.say(text, f"{accent}+{variant}", rate=rate, pitch=pitch, pitch_range=pitch_range)
 
 
-def main() -> None:
-    """Speaks the shards of the job and stops early when the process that asked for them is gone."""
-    job = json.loads(sys.argv[1])
-    for split, shard, count in job["shards"]:
-        if os.getppid() != job["parent"]:
-            return
-        arrays = speak_shard(job["seed"], split, shard, count)
-        cache.save(Path(job["folder"]) / f"{split}-{shard:03d}.clips.npz", arrays)
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError, RuntimeError) as error:
-        sys.exit(str(error))
+    workers.serve(lambda job, part: speak_shard(job["seed"], *part))

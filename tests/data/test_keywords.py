@@ -124,8 +124,9 @@ def test_interrupted_build_goes_on_with_other_workers_and_remakes_damaged_shards
 
 def test_workers_end_with_their_parent(tmp_path):
     code = (
-        "import time; from anaxon.data import synthesis; from pathlib import Path\n"
-        f"p = synthesis._start(0, Path({str(tmp_path)!r}), [['train', k, 512] for k in range(200)])\n"
+        "import time; from anaxon.data import workers; from pathlib import Path\n"
+        "shards = [['train', k, 512] for k in range(200)]\n"
+        f"p = workers.start('anaxon.data.speak', {{'seed': 0}}, Path({str(tmp_path)!r}), shards)\n"
         "print(p.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
