@@ -156,8 +156,8 @@ def load(config: SpeechData = SpeechData(), progress: bool = True) -> Corpus:  #
 
 def _corpus(arrays: dict[str, np.ndarray], facts: dict, config: SpeechData) -> Corpus:
     def split(name: str) -> Utterances:
-        parts = (arrays[f"{name}_{field}"] for field in ("features", "starts"))
-        return Utterances(*parts, tuple(facts["texts"][name]), arrays[f"{name}_speakers"], tuple(facts["ids"][name]))
+        features, starts, speakers = (arrays[f"{name}_{field}"] for field in ("features", "starts", "speakers"))
+        return Utterances(features, starts, tuple(facts["texts"][name]), speakers, tuple(facts["ids"][name]))
 
     made = {name: split(name) for name in SPLITS}
     mean, std = _moments(made["train"].features)

@@ -1,5 +1,7 @@
 """From a dry word or sentence to a recording: speed, room, microphone, place in the clip, level and noise."""
 
+import math
+
 import numpy as np
 from scipy.fft import next_fast_len
 
@@ -75,8 +77,7 @@ def sentence(rng: np.random.Generator, sound: np.ndarray, rate: int, *, where: s
     `where` is "random" (a room and a microphone are drawn) or "dry". Speech over noise is uniform in `noise_db`, the
     peak of the speech in `gain_db` below full scale.
     """
-    sound = trim(sound)
-    sound = resample(sound, max(16, round(len(sound) * RATE / rate)))
+    sound = _at_16_khz(trim(sound), rate)
     before, after = rng.integers(RATE // 10, 3 * RATE // 10, 2)
     sound = np.concatenate([np.zeros(before), sound, np.zeros(after)])
     if where == "random":
@@ -85,8 +86,17 @@ def sentence(rng: np.random.Generator, sound: np.ndarray, rate: int, *, where: s
         sound = np.fft.irfft(spectrum, points)[: len(sound)]
     sound = sound * 10 ** (rng.uniform(*gain_db) / 20) / max(np.abs(sound).max(), 1e-9)
     power = np.mean(sound[before:-after] ** 2)
-    noise = coloured_noise(rng, rng.choice([0.0, 0.5, 1.0, 2.0]), len(sound))
+    exponent = rng.choice([0.0, 0.5, 1.0, 2.0])
+    noise = coloured_noise(rng, exponent, next_fast_len(len(sound), real=True))[: len(sound)]
     return _to_int16(sound + noise * np.sqrt(power) * 10 ** (-rng.uniform(*noise_db) / 20))
+
+
+def _at_16_khz(sound: np.ndarray, rate: int) -> np.ndarray:
+    """`sound` resampled, and padded with zeros to a length whose transform is fast on both sides."""
+    step = rate // math.gcd(rate, RATE)
+    blocks = next_fast_len(-(-len(sound) // step), real=True)
+    padded = np.pad(sound, (0, blocks * step - len(sound)))
+    return resample(padded, len(padded) * RATE // rate)[: -(-len(sound) * RATE // rate)]
 
 
 def _to_int16(clip: np.ndarray) -> np.ndarray:
