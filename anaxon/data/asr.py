@@ -7,11 +7,12 @@ import os
 import numpy as np
 
 from anaxon.check import choice, integer
-from anaxon.data import cache, utterances
+from anaxon.data import cache, recordings, utterances
 from anaxon.data.features import SpeechLogMel
 
 SPLITS = ("train", "validation", "test")
 _LARGE = 10**9
+_LISTS = ("rates", "noise_db", "gain_db", "accents", "train_folders", "validation_folders", "test_folders", "speeds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +26,9 @@ class SpeechData:
     two splits) or "shared". `workers` 0 means one for each core.
 
     To a folder belong: `train_folders`, `validation_folders`, `test_folders` (patterns of the names of its parts);
-    `longest` in seconds (longer ones are skipped and counted); `unknown` "skip" leaves out utterances whose transcript
-    holds a symbol without a token, "drop" leaves out the symbol. `seed` chooses sentences, voices and rooms.
+    `speeds` at which every training utterance is heard (0.9, 1, 1.1: three times the data); `longest` in seconds, above
+    which utterances are skipped and counted; `unknown` "skip" leaves out utterances whose transcript holds a symbol
+    without a token, "drop" leaves out the symbol. `seed` chooses sentences, voices and rooms.
 
     Raises:
       ValueError: for a value out of range; the sentence names the field.
@@ -47,6 +49,7 @@ class SpeechData:
     train_folders: tuple[str, ...] = ("train*",)
     validation_folders: tuple[str, ...] = ("dev*", "valid*")
     test_folders: tuple[str, ...] = ("test*",)
+    speeds: tuple[float, ...] = (1.0,)
     longest: float = 20.0
     unknown: str = "skip"
     seed: int = 0
@@ -54,7 +57,7 @@ class SpeechData:
     features: SpeechLogMel = dataclasses.field(default_factory=SpeechLogMel)
 
     def __post_init__(self) -> None:
-        for name in ("rates", "noise_db", "gain_db", "accents", "train_folders", "validation_folders", "test_folders"):
+        for name in _LISTS:
             value = getattr(self, name)
             if not isinstance(value, list | tuple) or not value:
                 raise ValueError(f"data.{name}: expected a list; got {value!r}")
@@ -66,6 +69,8 @@ class SpeechData:
         choice("data.room", self.room, ("random", "dry"))
         choice("data.voices", self.voices, ("held-out", "shared"))
         choice("data.unknown", self.unknown, ("skip", "drop"))
+        for speed in self.speeds:
+            _number("data.speeds", speed, 0.5, 2)
         _number("data.vocabulary", self.vocabulary, 0.05, 1)
         _number("data.longest", self.longest, 0.1, 3600)
         if not isinstance(self.features, SpeechLogMel):
@@ -142,7 +147,7 @@ def load(config: SpeechData = SpeechData(), progress: bool = True) -> Corpus:  #
         espeak-ng is not installed.
       OSError: when the cache cannot be written (full disk); shards already made are kept.
     """
-    source = utterances
+    source = utterances if config.path is None else recordings
     path = source.cache_path(config)
     try:
         arrays, facts = cache.load(path)

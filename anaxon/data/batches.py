@@ -71,6 +71,11 @@ class Batches:
             self._shape(own, frames, frames_per_batch) for own, frames in zip(self._members, limits, strict=True)
         )
 
+    @property
+    def checksum(self) -> int:
+        """Of the corpus."""
+        return int(self._corpus.checksum, 16)
+
     def _shape(self, members: np.ndarray, frames: int, frames_per_batch: int) -> Shape:
         longest = max(len(self._tokens[k]) for k in members)
         return Shape(_rows(frames, len(members), frames_per_batch), frames, int(_up(np.int64(longest), _TOKENS)))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from anaxon.check import integer
-from anaxon.types import Array
+from anaxon.types import Array, ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +32,12 @@ class SpecAugment:
             integer(f"SpecAugment.{name}", getattr(self, name), low, 1_000_000)
 
 
-def mask(key: Array, features: Array, lengths: Array, config: SpecAugment = SpecAugment()) -> Array:  # noqa: B008
+def mask(key: Array, features: ArrayLike, lengths: ArrayLike, config: SpecAugment = SpecAugment()) -> Array:  # noqa: B008
     """`features` `[batch, frames, mels]` with masked places 0 (the mean), the masks of each row its own.
 
     A time mask lies within the row's first `lengths` `[batch]` frames.
     """
+    features, lengths = jnp.asarray(features), jnp.asarray(lengths)
     frames, mels = features.shape[1:]
     times, bands = jax.random.split(key)
     most = jnp.full_like(lengths, config.feature_masks)
