@@ -20,6 +20,7 @@ from anaxon.interpret.disturb import disturb as disturb
 from anaxon.interpret.explain import explain as explain
 from anaxon.interpret.observe import observe as observe
 from anaxon.interpret.place import place as place
+from anaxon.interpret.program import compact as compact
 from anaxon.interpret.program import program as program
 from anaxon.presets import preset as preset
 from anaxon.presets import presets as presets

@@ -22,7 +22,8 @@ def calibrate(fn: Callable[..., Any]) -> Callable[..., Plan]:
     """Transforms `fn` into `(key, plan, params, *inputs) -> plan` with the ranges that these inputs need.
 
     A DAC's range becomes the absmax of what drove it. An ADC without a fixed full scale gets the largest column seen
-    on one freshly programmed chip, with 5 % headroom; a fixed one stays, since it is the hardware's.
+    on one freshly programmed chip, with 5 % headroom; a fixed one stays, since it is the hardware's, and so does what
+    the plan has set in its place.
     """
 
     def seen(key: Array, plan: Plan, params: PyTree, *inputs: PyTree) -> Plan:
@@ -69,5 +70,5 @@ def _ranges(plan: Plan, i: int, seen: dict[str, Array] | None) -> Ranges:
         return plan.ranges[i]
     adc = plan.of(plan.sites[i]).adc
     fixed = adc is None or adc.full_scale is not None
-    column = None if fixed else jnp.maximum(seen["column"], 1e-12) * HEADROOM
-    return Ranges(input=jnp.where(seen["input"] > 0, seen["input"], 1.0), column=column)
+    column = plan.ranges[i].column if fixed else jnp.maximum(seen["column"], 1e-12) * HEADROOM
+    return replace(plan.ranges[i], input=jnp.where(seen["input"] > 0, seen["input"], 1.0), column=column)

@@ -19,6 +19,26 @@ def contract(lhs: Array, rhs: Array, dimension_numbers: lax.DotDimensionNumbers)
     )
 
 
+def contract_half(lhs: Array, rhs: Array, dimension_numbers: lax.DotDimensionNumbers, terms: int = 2) -> Array:
+    """`contract` with a half-precision `rhs`, on units for half precision, sums in float32.
+
+    `lhs` is normalised by its absmax and split into `terms` half-precision numbers (two hold 22 bits of float16, 16 of
+    bfloat16), so that the products are those of the given `rhs` to about 2**-22 or 2**-16 of the largest `lhs`.
+    """
+    scale = safe_scale(jnp.max(jnp.abs(lhs), initial=0.0))
+    rest, total = lhs / scale, jnp.float32(0.0)
+    for _ in range(terms):
+        part = rest.astype(rhs.dtype)
+        total = total + lax.dot_general(part, rhs, dimension_numbers, preferred_element_type=jnp.float32)
+        rest = rest - part.astype(jnp.float32)
+    return total * scale
+
+
+def is_half(x: Array) -> bool:
+    """Whether a value has 16 bits."""
+    return jnp.result_type(x).itemsize == 2
+
+
 @jax.custom_jvp
 def ste_round(x: Array) -> Array:
     """Round half to even with the straight-through gradient 1."""

@@ -61,12 +61,13 @@ def save(path: str | Path, item: Plan | Chip, *, dtype: Any = None) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load(path: str | Path, params: PyTree | None = None) -> Plan | Chip:
+def load(path: str | Path, params: PyTree | None = None, *, dtype: Any = jnp.float32) -> Plan | Chip:
     """Reads what `save` wrote.
 
     Args:
       path: the folder.
       params: for a chip, the parameter tree it was programmed from (arrays or shapes): its structure is used.
+      dtype: of the cells; a 16-bit type makes a compact chip (see `compact`) without a copy in float32.
 
     Raises:
       FileNotFoundError: if there is no such folder.
@@ -79,7 +80,7 @@ def load(path: str | Path, params: PyTree | None = None) -> Plan | Chip:
         return plan
     if params is None:
         raise ValueError(f"load: {path} holds a chip; give the parameter tree it was programmed from as `params`")
-    return _decode_chip(head["chip"], arrays, plan, params, path)
+    return _decode_chip(head["chip"], arrays, plan, params, path, dtype)
 
 
 def _plan(item: Plan | Chip) -> Plan:
@@ -153,7 +154,8 @@ def _encode_chip(chip: Chip, arrays: dict[str, Any], dtype: Any) -> dict[str, An
         if is_crossbar(leaf):
             cells = jax.tree.leaves(leaf.cells)
             kept = [_put(arrays, c if dtype is None else c.astype(dtype)) for c in cells]
-            rest = {"scale": _put(arrays, leaf.scale), "digital": _encode(leaf.digital, arrays)}
+            rest = {"scale": _put(arrays, leaf.scale)}
+            rest |= {name: _encode(getattr(leaf, name), arrays) for name in ("digital", "compensation")}
             entries[name] = {"cells": kept, **rest}
         else:
             entries[name] = _put(arrays, leaf)
@@ -161,12 +163,12 @@ def _encode_chip(chip: Chip, arrays: dict[str, Any], dtype: Any) -> dict[str, An
     return {"leaves": entries, "key": key}
 
 
-def _decode_chip(chip: dict, arrays: dict[str, Any], plan: Plan, params: PyTree, path: Path) -> Chip:
+def _decode_chip(chip: dict, arrays: dict[str, Any], plan: Plan, params: PyTree, path: Path, dtype: Any) -> Chip:
     names, _, treedef = paths.flatten(params)
     if set(names) != set(chip["leaves"]):
         odd = sorted(set(names) ^ set(chip["leaves"]))
         raise ValueError(f"load: {path} was programmed from other parameters; {odd[0]!r} is in one of them only")
-    leaves = [_leaf(name, chip["leaves"][name], arrays, plan) for name in names]
+    leaves = [_leaf(name, chip["leaves"][name], arrays, plan, dtype) for name in names]
     key = jax.random.wrap_key_data(jnp.asarray(chip["key"]["data"], jnp.uint32), impl=_impl(chip["key"]["impl"]))
     return Chip(tree=treedef.unflatten(leaves), plan=plan, key=key)
 
@@ -175,11 +177,11 @@ def _impl(name: str) -> str:
     return name.removeprefix("PRNGImpl(").split(",")[0] if "(" in name else name
 
 
-def _leaf(name: str, entry: dict, arrays: dict[str, Any], plan: Plan) -> Any:
+def _leaf(name: str, entry: dict, arrays: dict[str, Any], plan: Plan, dtype: Any) -> Any:
     if "array" in entry:
         return _decode(entry, arrays)
     site = plan.sites[plan.index(name)]
-    cells = [jnp.asarray(arrays[c["array"]], jnp.float32) for c in entry["cells"]]
+    cells = [jnp.asarray(arrays[c["array"]], dtype) for c in entry["cells"]]
     hardware = plan.of(site)
     targets = jax.ShapeDtypeStruct((2, hardware.array.slices, *site.shape), jnp.float32)
     structure = jax.eval_shape(hardware.cells.program, jax.random.key(0), targets)
@@ -187,6 +189,7 @@ def _leaf(name: str, entry: dict, arrays: dict[str, Any], plan: Plan) -> Any:
         cells=jax.tree.structure(structure).unflatten(cells),
         scale=_decode(entry["scale"], arrays),
         digital=_decode(entry["digital"], arrays),
+        compensation=_decode(entry.get("compensation"), arrays),
         path=name,
         shape=site.shape,
         dtype=site.dtype,

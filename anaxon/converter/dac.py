@@ -65,8 +65,13 @@ def encode_exact(x: Array, full_scale: Array) -> Array:
     return clip(x / full_scale, -jnp.ones_like(full_scale), jnp.ones_like(full_scale))
 
 
-def bit_planes(code: Array, bits: int) -> tuple[Array, Array]:
-    """Sign-magnitude planes of DAC codes, `[bits, *code]` in {-1, 0, 1}, and their weights `[bits]`.
+def plane_weights(bits: int) -> Array:
+    """What the planes of `bit_planes` are worth, `[bits]`."""
+    return 2.0 ** jnp.arange(bits) / 2 ** (bits - 1)
+
+
+def bit_planes(code: Array, bits: int) -> Array:
+    """Sign-magnitude planes of DAC codes, `[bits, *code]` in {-1, 0, 1}, least significant first.
 
     A code of +-1 has magnitude 2**(bits-1), so there are `bits` magnitude planes. The planes sum back to the code, and
     the straight-through gradient of the code is shared among them in proportion to their weights.
@@ -75,6 +80,6 @@ def bit_planes(code: Array, bits: int) -> tuple[Array, Array]:
     magnitude = jnp.round(jnp.abs(code) * levels).astype(jnp.int32)
     shifts = jnp.arange(bits, dtype=jnp.int32).reshape((bits,) + (1,) * code.ndim)
     planes = jnp.sign(code) * ((magnitude >> shifts) & 1).astype(code.dtype)
-    weights = 2.0 ** jnp.arange(bits) / levels
+    weights = plane_weights(bits)
     share = (weights / jnp.sum(weights**2)).reshape(shifts.shape)
-    return stop_gradient(planes) + share * (code - stop_gradient(code)), weights
+    return stop_gradient(planes) + share * (code - stop_gradient(code))

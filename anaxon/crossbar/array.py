@@ -8,14 +8,15 @@ normal per column read: exact, because independent Gaussian cells sum to a Gauss
 
 import functools
 
+import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jax import lax
 
-from anaxon.converter.dac import DAC, PREDISTORTION_POINTS, bit_planes
+from anaxon.converter.dac import DAC, PREDISTORTION_POINTS, bit_planes, plane_weights
 from anaxon.crossbar.mapping import Array as ArraySpec
 from anaxon.device.cell import Device
-from anaxon.numerics import contract, safe_sqrt
+from anaxon.numerics import contract, contract_half, is_half, safe_sqrt
 from anaxon.prng import fold_name, normal
 from anaxon.types import Array, PyTree
 
@@ -34,12 +35,19 @@ def tile_rows(x: Array, rows: int, axis: int) -> Array:
     return x.reshape(*x.shape[:axis], -1, rows, *x.shape[axis + 1 :])
 
 
-def product(drive: Array, response: Array, rows: int) -> Array:
-    """`[S, G, T, M, C]` column sums of drive `[G, M, N]` and response `[S, G, N, C]`, tile by tile."""
+def product(drive: Array, response: Array, rows: int, terms: int = 2) -> Array:
+    """`[S, G, T, M, C]` column sums of drive `[G, M, N]` and response `[S, G, N, C]`, tile by tile.
+
+    A compact chip's response has 16 bits; the drive is then split into `terms` such numbers. (A CPU has no units for
+    them.)
+    """
     left = tile_rows(drive, rows, 2)  # G M T R
     right = tile_rows(response, rows, 2)  # S G T R C
     left = jnp.broadcast_to(left, (right.shape[0], *left.shape))
-    return contract(left, right, (((4,), (3,)), ((0, 1, 3), (0, 1, 2))))
+    dimensions = (((4,), (3,)), ((0, 1, 3), (0, 1, 2)))
+    if is_half(right) and jax.default_backend() != "cpu":
+        return contract_half(left, right, dimensions, terms)
+    return contract(left, right.astype(jnp.float32), dimensions)
 
 
 def row_sums(drive: Array, rows: int) -> Array:
@@ -100,7 +108,7 @@ def column_sums(device: Device, array: ArraySpec, dac: DAC, code: Array, cells: 
     terms = zip(noise, device.noise_response(cells), strict=True)
     variance = added(
         [
-            omega * row_sums(chi, array.rows) if jnp.ndim(omega) == 0 else product(chi, omega, array.rows)
+            omega * row_sums(chi, array.rows) if jnp.ndim(omega) == 0 else product(chi, omega, array.rows, terms=1)
             for chi, omega in terms
         ]
     )
@@ -112,17 +120,45 @@ def added(terms: list[Array]) -> Array:
     return functools.reduce(jnp.add, terms)
 
 
-def cycles(dac: DAC | None, code: Array) -> tuple[Array, Array]:
-    """Input codes per DAC cycle, `[G, K * M, N]` (cycle-major), and the digital weight of each cycle `[K]`."""
+def cycles(dac: DAC | None, code: Array) -> Array:
+    """Input codes per DAC cycle, `[G, K * M, N]` (cycle-major)."""
     if dac is None or dac.encoding != "bit-serial":
-        return code, jnp.ones(1)
-    planes, weights = bit_planes(code, dac.bits)
-    return rearrange(planes, "k g m n -> g (k m) n"), weights
+        return code
+    return rearrange(bit_planes(code, dac.bits), "k g m n -> g (k m) n")
+
+
+def cycle_weights(dac: DAC | None) -> Array:
+    """The digital weight of each DAC cycle, `[K]`."""
+    return jnp.ones(1) if dac is None or dac.encoding != "bit-serial" else plane_weights(dac.bits)
 
 
 def column_heads(index: Array, rows: int) -> Array:
     """The element at the top of every column of every tile, `[G, T, C]`, of element numbers `[G, N, C]`."""
     return index[:, ::rows]
+
+
+def by_column(ranges: Array, shape: tuple[int, ...], cols: int, path: str) -> Array:
+    """The ADC ranges of physical arrays `[S, G, T, K]` as those of their columns, `[S, G, T, 1, C]`.
+
+    Raises:
+      ValueError: where the arrays are not those of columns of this shape, `[S, G, T, M, C]`.
+    """
+    s, g, t, _, c = shape
+    have, size = (s, g, t, -(-c // cols)), jnp.shape(ranges)
+    if len(size) != 4 or any(n not in (1, full) for n, full in zip(size, have, strict=True)):
+        raise ValueError(
+            f"ranges.column: {path} is read on arrays {have} (bit slice, stack, row tile, column tile); expected one "
+            f"number or that shape (1 where it is common); got {size}"
+        )
+    wide = ranges if size[3] == 1 else jnp.repeat(ranges, cols, axis=3)[..., :c]
+    return wide[:, :, :, None, :]
+
+
+def array_sums(values: Array, cols: int) -> Array:
+    """Sums over the vectors and columns of every physical array: `[S, G, T, M, C]` to `[S, G, T, K]`."""
+    total = jnp.sum(values, axis=3)
+    pad = -total.shape[3] % cols
+    return jnp.sum(jnp.pad(total, ((0, 0),) * 3 + ((0, pad),)).reshape(*total.shape[:3], -1, cols), axis=4)
 
 
 def recombine(array: ArraySpec, digital: Array, cycle_weights: Array) -> Array:

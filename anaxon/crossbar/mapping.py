@@ -90,6 +90,14 @@ def clipped(array: Array, weight: types.Array, shared_axes: tuple[int, ...]) -> 
     return clip(weight, -limit, limit)
 
 
+def mapped_weight(array: Array, weight: types.Array, scale: types.Array) -> types.Array:
+    """The weight that perfect cells would hold, the shape of `weight`: its levels times their scale."""
+    n = array.max_level
+    if array.weight_bits is None:
+        return scale * clip(weight / scale, -jnp.ones_like(scale), jnp.ones_like(scale))
+    return scale * quantise(weight / scale, jnp.float32(1.0), -n, n)
+
+
 def cell_targets(array: Array, weight: types.Array, scale: types.Array) -> types.Array:
     """Targets `[2, slices, *weight]` in [0, 1] for the positive and negative cells of every slice.
 

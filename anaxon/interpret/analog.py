@@ -156,6 +156,7 @@ def _placed(chip: Chip, crossbar: Crossbar, exact: Array | None, indexed: bool) 
     by_array = site.group is not None and stacked(site) > 1
     value = crossbar.digital if exact is None else exact
     size = prod(crossbar.shape)
+    whole = lambda x: None if x is None else jnp.broadcast_to(jnp.asarray(x, jnp.float32), crossbar.shape)  # noqa: E731
     return Placed(
         site=site,
         path=crossbar.path,
@@ -169,4 +170,6 @@ def _placed(chip: Chip, crossbar: Crossbar, exact: Array | None, indexed: bool) 
         shape=crossbar.shape,
         dtype=jnp.dtype(crossbar.dtype),
         elements=size,
+        offset=whole(chip.plan.ranges[i].offset),
+        compensation=whole(crossbar.compensation),
     )

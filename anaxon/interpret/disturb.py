@@ -19,7 +19,7 @@ def lowest_voltage(reading: Reading) -> dict[tuple[str, str], Array]:
     """The most negative voltage on each cell's row `[*weight]` [V]; 0 for a cell that no read reached."""
     hw, weight = reading.weight.hardware, reading.weight
     dac = hw.dac or xbar.EXACT_DAC
-    planes, _ = xbar.cycles(hw.dac, reading.code)
+    planes = xbar.cycles(hw.dac, reading.code)
     lowest = jnp.min(xbar.voltages(hw.cells, dac, planes), axis=1)  # [G, N]
     assert weight.index is not None, "observers that need it run with the digital weights"
     index = reading.product.weight(weight.index)  # [G, N, C]: which weight each crosspoint is

@@ -22,7 +22,7 @@ class LayerStats:
       saturation: share of conversions beyond the ADC's range.
       conversions: conversions made.
       saturated: conversions beyond the range.
-      input_max: largest magnitude of its inputs [operand units].
+      input_max: largest magnitude of what drives its rows [operand units].
       column_max: largest magnitude of its columns [column units].
     """
 
@@ -37,7 +37,7 @@ class LayerStats:
 def ranges(reading: Reading) -> dict[tuple[str, str], Array]:
     """The largest input and column magnitudes."""
     return {
-        ("max", "input"): jnp.max(jnp.abs(reading.operand), initial=0.0),
+        ("max", "input"): jnp.max(jnp.abs(reading.driven), initial=0.0),
         ("max", "column"): jnp.max(jnp.abs(reading.columns), initial=0.0),
     }
 
@@ -53,13 +53,18 @@ def saturation(reading: Reading) -> dict[tuple[str, str], Array]:
 
 def error(reading: Reading) -> dict[tuple[str, str], Array]:
     """Squared norms of the error and of the digital product of the same inputs."""
-    assert reading.weight.value is not None, "observers that need it run with the digital weights"
-    weight = reading.product.weight(reading.weight.value).astype(jnp.float32)
-    exact = contract(reading.operand, weight, (((2,), (1,)), ((0,), (0,))))
+    exact = exact_output(reading)
     return {
         ("sum", "error"): jnp.sum((reading.output - exact) ** 2),
         ("sum", "signal"): jnp.sum(exact**2),
     }
+
+
+def exact_output(reading: Reading) -> Array:
+    """The digital product of the same inputs, `[G, M, C]`."""
+    assert reading.weight.value is not None, "observers that need it run with the digital weights"
+    weight = reading.product.weight(reading.weight.value).astype(jnp.float32)
+    return contract(reading.operand, weight, (((2,), (1,)), ((0,), (0,))))
 
 
 def observe(fn: Callable[..., Any]) -> Callable[..., tuple[Any, dict[str, LayerStats]]]:

@@ -23,7 +23,7 @@ class Placed:
 
     `scale` has the weight's shape or is one number. `value` are its numbers, where the function also uses them or an
     observer compares with them. `index` numbers the weight's elements, for observers that must find their way back
-    through the views.
+    through the views. `offset` and `compensation` have the weight's shape: see `Ranges.offset`.
     """
 
     site: Site
@@ -38,12 +38,15 @@ class Placed:
     shape: tuple[int, ...]
     dtype: Any
     elements: int
+    offset: Array | None = None
+    compensation: Array | None = None
 
     def view(self, eqn: Any) -> Placed:
         """Applies one view to the cells, under their leading axes."""
         out = eqn.outvars[0].aval
         move = lambda x: jx.bind(eqn, [x])[0]  # noqa: E731
-        value = None if self.value is None else move(self.value)
+        maybe = lambda x: None if x is None else move(x)  # noqa: E731
+        value = maybe(self.value)
         if eqn.primitive.name in STILL:
             return replace(self, value=value, dtype=out.dtype)
         return replace(
@@ -51,7 +54,9 @@ class Placed:
             cells=jax.tree.map(jax.vmap(jax.vmap(move)), self.cells),
             scale=self.scale if self.scale.ndim == 0 else move(self.scale),
             value=value,
-            index=None if self.index is None else move(self.index),
+            index=maybe(self.index),
+            offset=maybe(self.offset),
+            compensation=maybe(self.compensation),
             shape=tuple(out.shape),
             dtype=out.dtype,
         )
@@ -67,12 +72,14 @@ class Placed:
         cells = jax.tree.map(lambda c: jnp.moveaxis(c, 2, 0), self.cells)
         scale = self.scale if self.scale.ndim else None
 
-        def make(leaves: PyTree) -> Placed:
-            cells, scale, value, index = leaves
-            scale = self.scale if scale is None else scale
-            return replace(self, cells=cells, scale=scale, value=value, index=index, shape=self.shape[1:])
+        names = ("value", "index", "offset", "compensation")
 
-        return (cells, scale, self.value, self.index), make
+        def make(leaves: PyTree) -> Placed:
+            cells, scale, rest = leaves
+            scale = self.scale if scale is None else scale
+            return replace(self, cells=cells, scale=scale, shape=self.shape[1:], **dict(zip(names, rest, strict=True)))
+
+        return (cells, scale, tuple(getattr(self, n) for n in names)), make
 
 
 trace.WEIGHTS = (*trace.WEIGHTS, Placed)

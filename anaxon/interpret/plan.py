@@ -73,6 +73,7 @@ class Site:
       bias: whether it is a bias, programmed as a row of its group's array.
       by_column: whether every column has its own scale.
       stack_axes: axes of the weight along which arrays stand apart, each with its own ramps.
+      row_axes: axes that are contracted in every use; empty where a reshape has cut them.
       passes: digital values that the ramps of this array convert in a second pass.
     """
 
@@ -87,6 +88,7 @@ class Site:
     bias: bool = False
     by_column: bool = False
     stack_axes: tuple[int, ...] = ()
+    row_axes: tuple[int, ...] = ()
     passes: tuple[Function, ...] = ()
 
     @property
@@ -104,12 +106,17 @@ class Ranges:
     """Calibrated ranges of one site; None where the range follows the traced values.
 
     Attributes:
-      input: absmax of the operand that drives the rows [operand units].
-      column: full scale of the ADC [column units].
+      input: absmax of what drives the rows [operand units].
+      column: full scale of the ADC [column units]: one number, or one for each physical array, `[S, G, T, K]` (bit
+        slice, product of the stack, row tile, column tile; any of them may be 1): a gain before each array's ADC.
+      offset: a known mean of the operand that does not drive the rows [operand units], in the weight's shape with
+        extent 1 along its columns. Its product with the weight is added after conversion, digitally: the columns, and
+        so their range, belong to what is left.
     """
 
     input: Array | None = None
     column: Array | None = None
+    offset: Array | None = None
 
 
 @pytree
@@ -183,6 +190,8 @@ class Crossbar:
       cells: the device's state, leaves `[P, S, *weight]`.
       scale: weight per level, broadcastable to the weight.
       digital: the weight's own numbers, kept only where the function also uses them as such.
+      compensation: what the plan's offset of the operand contributes to every column, in the weight's shape with extent
+        1 along its rows; None without an offset.
       path: its name.
       shape: of the weight.
       dtype: of the weight, as a string.
@@ -191,6 +200,7 @@ class Crossbar:
     cells: PyTree
     scale: Array
     digital: Array | None = None
+    compensation: Array | None = None
     path: str = static()
     shape: tuple[int, ...] = static()
     dtype: str = static()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anaxon.crossbar.mapping import Array as ArraySpec
-from anaxon.crossbar.mapping import cell_targets, clipped, weight_scale
+from anaxon.crossbar.mapping import cell_targets, clipped, mapped_weight, weight_scale
 from anaxon.interpret import paths
 from anaxon.interpret.plan import Chip, Crossbar, Plan, Site
 from anaxon.numerics import safe_scale
@@ -59,7 +59,7 @@ def _programmed(key: Array, plan: Plan, params: PyTree) -> PyTree:
     where = dict(zip(names, leaves, strict=True))
     scales = _scales(plan, where)
     cells = _cells(key, plan, where, scales)
-    new = {s.path: _crossbar(s, cells[s.path], where[s.path], scales[s.path]) for s in plan.sites if s.path in cells}
+    new = {s.path: _crossbar(plan, s, cells, where[s.path], scales[s.path]) for s in plan.sites if s.path in cells}
     return treedef.unflatten([new.get(name, leaf) for name, leaf in zip(names, leaves, strict=True)])
 
 
@@ -145,15 +145,40 @@ def _batched(fn: Callable[..., PyTree], count: int) -> Callable[..., PyTree]:
     return jax.vmap(fn)
 
 
-def _crossbar(site: Site, cells: PyTree, weight: Array, scale: Array) -> Crossbar:
+def _crossbar(plan: Plan, site: Site, cells: dict[str, PyTree], weight: Array, scale: Array) -> Crossbar:
+    offset = plan.ranges[plan.index(site.path)].offset
     return Crossbar(
-        cells=cells,
+        cells=cells[site.path],
         scale=scale if scale.size > 1 else scale.reshape(()),
         digital=weight if site.digital else None,
+        compensation=None if offset is None else _compensation(_array(plan, site), site, offset, _float(weight), scale),
         path=site.path,
         shape=site.shape,
         dtype=site.dtype,
     )
+
+
+def _compensation(array: ArraySpec, site: Site, offset: Array, weight: Array, scale: Array) -> Array:
+    """What an offset of the operand contributes to the columns: its product with the weight as it was mapped."""
+    if jnp.ndim(offset) != len(site.shape):
+        raise ValueError(f"ranges.offset: {site.path} has {len(site.shape)} axes; got shape {jnp.shape(offset)}")
+    mapped = mapped_weight(array, clipped(array, weight, site.shared_axes), scale)
+    return jnp.sum(jnp.asarray(offset, jnp.float32) * mapped, axis=site.row_axes, keepdims=True)
+
+
+def compact(chip: Chip, dtype: Any = jnp.float16) -> Chip:
+    """The chip with its cells in 16 bits: half the memory, and reads on an accelerator's units for half precision.
+
+    A cell's state is then rounded once, to 2**-12 of full scale in float16 (bfloat16: 2**-9), far below the spread of
+    any device; sums stay in float32.
+
+    Raises:
+      TypeError: for a type that is not float16 or bfloat16.
+    """
+    if jnp.dtype(dtype) not in (jnp.dtype(jnp.float16), jnp.dtype(jnp.bfloat16)):
+        raise TypeError(f"compact: expected float16 or bfloat16; got {jnp.dtype(dtype).name}")
+    small = lambda x: replace(x, cells=jax.tree.map(lambda c: c.astype(dtype), x.cells)) if is_crossbar(x) else x  # noqa: E731
+    return replace(chip, tree=jax.tree.map(small, chip.tree, is_leaf=is_crossbar))
 
 
 def is_crossbar(node: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from anaxon.converter.adc import ADC
 from anaxon.converter.dac import encode_exact
 from anaxon.crossbar import array as xbar
 from anaxon.hardware import Hardware
@@ -29,22 +30,26 @@ class Reading:
       product: how it was multiplied.
       kind: of the converter, "linear" or the activation of a ramp.
       operand: `[G, M, N]`, digital.
+      driven: what drives the rows: the operand less its known offset.
       input_range: what the operand was encoded with.
       code: `[G, M, N]` in [-1, 1].
       columns: `[S, G, T, K * M, C']` before conversion, column units; only the columns that were converted.
-      full_scale: the ADC's range; infinite for a ramp.
+      full_scale: the ADC's range, a number or one for each column, `[S, G, T, 1, C']`; infinite for a ramp.
       output: `[G, M, C]` of all columns, in the operand's and weight's units; converted if linear.
+      through: `(adc, full_scale)` to the output, had the columns ended in this linear converter instead.
     """
 
     weight: Placed
     product: Product
     kind: str
     operand: Array
+    driven: Array
     input_range: Array
     code: Array
     columns: Array
     full_scale: Array
     output: Array
+    through: Callable[[ADC, Array], Array]
 
 
 Observer = Callable[[Reading], dict[tuple[str, str], Array]]  # -> {(how to combine, name): value}
@@ -107,6 +112,16 @@ class Read:
         return self.product.operand(jnp.asarray(self.raw).astype(jnp.float32))
 
     @cached_property
+    def driven(self) -> Array:
+        """What drives the rows before a linear ADC, `[G, M, N]`: the operand less its known offset."""
+        offset = self.weight.offset
+        return (
+            self.operand
+            if offset is None
+            else self.operand - jnp.swapaxes(self.product.weight(offset)[..., :1], -1, -2)
+        )
+
+    @cached_property
     def cells(self) -> PyTree:
         """`[P, S, G, N, C]`."""
         return jax.tree.map(self.product.weight, self.weight.cells)
@@ -115,7 +130,7 @@ class Read:
         """Calibrated, or the absmax of the operand."""
         if self.weight.ranges.input is not None:
             return jnp.asarray(self.weight.ranges.input, jnp.float32)
-        return safe_scale(jnp.max(jnp.abs(self.operand), initial=0.0))
+        return safe_scale(jnp.max(jnp.abs(self.driven), initial=0.0))
 
     def linear(self, lo: int, hi: int) -> Array:
         """Columns through the linear ADC; the first consumer converts them all."""
@@ -130,7 +145,7 @@ class Read:
         self._mark(kind, lo, hi)
         if "current" not in self.memo:
             full_scale = self.input_range() if full_scale is None else full_scale
-            code = self._code(full_scale)
+            code = self._code(self.operand, full_scale)
             z = self._columns(code)
             y = z[0, :, 0] * self._unit(full_scale)
             conversion = Conversion(full_scale, code, z, jnp.float32(jnp.inf), y)
@@ -142,17 +157,19 @@ class Read:
         conversion: Conversion = self.memo[LINEAR if kind == LINEAR else "current"][0]
         columns = self.product.sizes[3]
         taken = sorted({c for lo, hi in self.windows[kind] for c in range(lo, hi)}) if self.axis is not None else []
-        z = conversion.columns
+        taken = [] if len(taken) == columns else taken
         return Reading(
             weight=self.weight,
             product=self.product,
             kind=kind,
             operand=self.operand,
+            driven=self.operand if kind != LINEAR else self.driven,
             input_range=conversion.input_range,
             code=conversion.code,
-            columns=z if len(taken) in (0, columns) else z[..., jnp.asarray(taken)],
-            full_scale=conversion.full_scale,
+            columns=_columns_of(conversion.columns, taken),
+            full_scale=_columns_of(conversion.full_scale, taken),
             output=conversion.output,
+            through=lambda adc, limit: self._output(adc, conversion.columns, limit, conversion.input_range),
         )
 
     def _mark(self, kind: str, lo: int, hi: int) -> None:
@@ -161,10 +178,10 @@ class Read:
             self.watch(self, kind)
         self.windows[kind].add((lo, hi))
 
-    def _code(self, full_scale: Array) -> Array:
-        """The operand in [-1, 1], as the DAC drives it."""
+    def _code(self, driven: Array, full_scale: Array) -> Array:
+        """The rows' inputs in [-1, 1], as the DAC drives them."""
         encode = self.hardware.dac.encode if self.hardware.dac else encode_exact
-        return encode(self.operand, full_scale)
+        return encode(driven, full_scale)
 
     def _columns(self, code: Array) -> Array:
         """Analog column values `[S, G, T, M, C]`, with the noise of this one read."""
@@ -181,15 +198,19 @@ class Read:
 
     def _converted(self) -> Conversion:
         hw, full_scale = self.hardware, self.input_range()
-        code = self._code(full_scale)
-        planes, weights = xbar.cycles(hw.dac, code)
-        z = self._columns(planes)
+        code = self._code(self.driven, full_scale)
+        z = self._columns(xbar.cycles(hw.dac, code))
         limit = self._column_range(z)
-        y = xbar.recombine(hw.array, self._digitised(z, limit), weights) * self._unit(full_scale)
-        return Conversion(full_scale, code, z, limit, y)
+        return Conversion(full_scale, code, z, limit, self._output(hw.adc, z, limit, full_scale))
 
-    def _digitised(self, z: Array, limit: Array) -> Array:
-        adc, weight = self.hardware.adc, self.weight
+    def _output(self, adc: ADC | None, z: Array, limit: Array, full_scale: Array) -> Array:
+        """Converted columns, recombined, with what a known offset of the operand contributes: `[G, M, C]`."""
+        weights, known = xbar.cycle_weights(self.hardware.dac), self.weight.compensation
+        y = xbar.recombine(self.hardware.array, self._digitised(adc, z, limit), weights) * self._unit(full_scale)
+        return y if known is None else y + self.product.weight(known)[..., :1, :]
+
+    def _digitised(self, adc: ADC | None, z: Array, limit: Array) -> Array:
+        weight = self.weight
         if adc is None:
             return z
         heads = None
@@ -201,13 +222,21 @@ class Read:
         fixed = self.weight.ranges.column
         fixed = self.hardware.adc.full_scale if fixed is None and self.hardware.adc else fixed
         if fixed is not None:
-            return jnp.asarray(fixed, jnp.float32)
+            fixed = jnp.asarray(fixed, jnp.float32)
+            return (
+                fixed if fixed.ndim == 0 else xbar.by_column(fixed, z.shape, self.hardware.array.cols, self.weight.path)
+            )
         return safe_scale(jnp.max(jnp.abs(z), initial=0.0))
 
     def _window(self, y: Array, lo: int, hi: int) -> Array:
         if self.axis is None or (lo, hi) == (0, self.shape[self.axis]):
             return y
         return jax.lax.slice_in_dim(y, lo, hi, axis=self.axis)
+
+
+def _columns_of(x: Array, taken: list[int]) -> Array:
+    """Some columns of an array `[..., C]`, or all of them; one number holds for every column."""
+    return x[..., jnp.asarray(taken)] if taken and x.ndim and x.shape[-1] > 1 else x
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,7 @@ def _site(
         bias=name in records.biases and not uses,
         by_column=hardware is not None and hardware.array.scale == "column",
         stack_axes=tuple(sorted(stack)),
+        row_axes=tuple(sorted(_row_axes(records.roles[name]))) if hardware else (),
     )
 
 
@@ -145,6 +146,12 @@ def _stack_axes(ndim: int, roles: list[Roles]) -> frozenset[int]:
     """An axis that is neither row nor column in any use is indexed, scanned or batched over: a stack."""
     axes = frozenset(range(ndim))
     return frozenset.intersection(*(axes - r.rows - r.cols if r.known else r.stack for r in roles))
+
+
+def _row_axes(roles: list[Roles]) -> frozenset[int]:
+    """The axes that every use contracts, where all uses contract the same whole axes."""
+    first = roles[0].rows
+    return first if all(r.known and r.rows == first for r in roles) else frozenset()
 
 
 def _shared_axes(name: str, ndim: int, roles: list[Roles], hardware: Hardware) -> frozenset[int]:

@@ -16,5 +16,10 @@ from anaxon.training.objectives import Schedule as Schedule
 from anaxon.training.objectives import chip_loss as chip_loss
 from anaxon.training.objectives import digital_loss as digital_loss
 from anaxon.training.objectives import disturbed_loss as disturbed_loss
+from anaxon.training.observers import input_ranges as input_ranges
+from anaxon.training.observers import min_max as min_max
+from anaxon.training.observers import moving_average as moving_average
+from anaxon.training.observers import observed_loss as observed_loss
+from anaxon.training.observers import with_input_ranges as with_input_ranges
 from anaxon.training.ranges import learned_ranges as learned_ranges
 from anaxon.training.ranges import with_ranges as with_ranges

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import anaxon as ax
-from anaxon.converter.dac import bit_planes
+from anaxon.converter.dac import bit_planes, plane_weights
 
 
 @pytest.mark.parametrize("bits", [2, 3, 8])
@@ -17,14 +17,14 @@ def test_codes_are_symmetric_levels(bits):
 @pytest.mark.parametrize("bits", [2, 5, 8])
 def test_bit_planes_sum_to_the_code(bits):
     code = ax.DAC(bits=bits).encode(jnp.linspace(-1, 1, 777), jnp.float32(1.0))
-    planes, weights = bit_planes(code, bits)
+    planes, weights = bit_planes(code, bits), plane_weights(bits)
     assert set(np.unique(planes)) == {-1.0, 0.0, 1.0}
     np.testing.assert_array_equal(jnp.tensordot(weights, planes, 1), code)
 
 
 def test_bit_planes_pass_the_gradient_of_the_code():
     def total(code):
-        planes, weights = bit_planes(code, 4)
+        planes, weights = bit_planes(code, 4), plane_weights(4)
         return jnp.sum(jnp.tensordot(weights, planes, 1) ** 2)
 
     code = jnp.array([0.5, -0.25, 0.0])
