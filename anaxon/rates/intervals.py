@@ -47,10 +47,12 @@ def rate_difference(first: np.ndarray, second: np.ndarray, words: np.ndarray) ->
 
 def standard_errors(first: np.ndarray, second: np.ndarray, words: np.ndarray) -> float:
     """How many standard errors lie between two paired rates (signed; infinite where the difference never varies)."""
-    table, words = paired(words, first=first, second=second)
-    gap = table.sum() / total(table, words)
-    variance = solved(table, words).variance
-    return float(gap / np.sqrt(variance)) if variance > 0 else float(np.copysign(np.inf, gap) if gap else 0.0)
+    return _standard_errors(*paired(words, first=first, second=second))
+
+
+def _standard_errors(table: np.ndarray, words: np.ndarray) -> float:
+    mean, variance = table.sum() / total(table, words), solved(table, words).variance
+    return float(mean / np.sqrt(variance)) if variance > 0 else float(np.copysign(np.inf, mean) if mean else 0.0)
 
 
 def removed_share(
@@ -65,15 +67,15 @@ def removed_share(
     Raises:
       ValueError: as `rate_difference`.
     """
-    if standard_errors(default, digital, words) < least:
+    gap, counts = paired(words, default=default, digital=digital)
+    above, _ = paired(words, default=default, cure=cure)
+    if _standard_errors(gap, counts) < least:
         return None
-    above, total_words = paired(words, default=default, cure=cure)
-    gap, _ = paired(words, default=default, digital=digital)
     above, gap = np.broadcast_arrays(above, gap)
     share = float(above.sum() / gap.sum())
 
     def excess(at: float) -> float:
-        return _excess(above - at * gap, total_words)
+        return _excess(above - at * gap, counts)
 
     ends = (share - _distance(excess, share, -1.0), share + _distance(excess, share, 1.0))
     return _told(share, _spread(above, gap), ends, gap)
