@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from anaxon.check import choice, integer
-from anaxon.data import cache, recordings, utterances
+from anaxon.data import cache, reading, utterances
 from anaxon.data.features import SpeechLogMel
 
 SPLITS = ("train", "validation", "test")
@@ -147,7 +147,7 @@ def load(config: SpeechData = SpeechData(), progress: bool = True) -> Corpus:  #
         espeak-ng is not installed.
       OSError: when the cache cannot be written (full disk); shards already made are kept.
     """
-    source = utterances if config.path is None else recordings
+    source = utterances if config.path is None else reading
     path = source.cache_path(config)
     try:
         arrays, facts = cache.load(path)

@@ -8,7 +8,8 @@ import numpy as np
 
 from anaxon.data import tokens
 from anaxon.data.asr import SpeechData, Utterances
-from anaxon.data.recordings import Recording, features_of
+from anaxon.data.reading import features_of
+from anaxon.data.recordings import Recording
 
 SOUNDS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 TEXTS = Path("/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")

@@ -1,20 +1,20 @@
 """Sound files of any kind that libsndfile reads (wav, flac, NIST sph, ogg, mp3 ...), as mono at 16 kHz."""
 
+import importlib
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
 from anaxon.data.features import RATE
 
 
-def _library(name: str) -> ModuleType:
-    try:
-        return __import__(name)
-    except (ImportError, OSError) as error:  # OSError: soundfile without libsndfile
-        raise RuntimeError(
-            f"reading sound files needs the package {name}: pip install 'anaxon[asr]' ({error})"
-        ) from error
+def check_installed() -> None:
+    """Raises a `ValueError` that says what to install when the packages that read and resample are not there."""
+    for name in ("soundfile", "soxr"):
+        try:
+            importlib.import_module(name)
+        except (ImportError, OSError) as error:  # OSError: soundfile without libsndfile
+            raise ValueError(f"reading sound files needs the package {name}: pip install 'anaxon[asr]'") from error
 
 
 def read(path: Path, start: float = 0.0, stop: float | None = None) -> tuple[np.ndarray, int]:
@@ -22,9 +22,9 @@ def read(path: Path, start: float = 0.0, stop: float | None = None) -> tuple[np.
 
     Raises:
       ValueError: for a file that is missing, damaged or empty there, or holds values that are not finite.
-      RuntimeError: when the package `soundfile` is not installed.
     """
-    soundfile = _library("soundfile")
+    import soundfile
+
     try:
         with soundfile.SoundFile(str(path)) as file:
             rate, first = file.samplerate, round(start * file.samplerate)
@@ -49,4 +49,6 @@ def at_16_khz(sound: np.ndarray, rate: float) -> np.ndarray:
     """`sound` `[n]` at `rate` Hz, resampled to 16 kHz where it is not. A wrong `rate` on purpose changes the speed."""
     if rate == RATE:
         return sound
-    return np.asarray(_library("soxr").resample(sound, rate, RATE), np.float32)
+    import soxr
+
+    return np.asarray(soxr.resample(sound, rate, RATE), np.float32)

@@ -54,3 +54,31 @@ def test_recording_is_the_noise_level_asked_for():
 def test_any_word_length_is_one_second():
     for length in (1, 10, 15999, 40000):
         assert rooms.recording(np.random.default_rng(0), np.ones(length), 22050).shape == (16000,)
+
+
+def test_a_sentence_keeps_its_length_and_has_the_level_and_noise_asked_for():
+    """Noise is measured in the 0.1 s before the speech; the speech is a tone of known power."""
+    tone = np.sin(2 * np.pi * 500 * np.arange(44100) / 22050)  # 2 s; the peak is its own
+    ratios, peaks = [], []
+    for seed in range(40):
+        clip = rooms.sentence(
+            np.random.default_rng(seed), tone, 22050, where="dry", noise_db=(20, 20), gain_db=(-6, -6)
+        )
+        assert clip.dtype == np.int16 and 2.2 * 16000 <= len(clip) <= 2.6 * 16000 + 2
+        power = np.mean((clip[5000:32000] / 32768) ** 2)
+        ratios.append(np.mean((clip[:1600] / 32768) ** 2) / power)
+        peaks.append(power)
+    # 0.1 s of noise of any colour: brown noise is its mean over that time, so the spread is wide
+    assert 10 * np.log10(np.mean(ratios)) == pytest.approx(-20, abs=1.5)
+    # half of (10**-0.3)**2, and a hundredth of it as noise; the padded resampler rings at the ends of the tone
+    np.testing.assert_allclose(peaks, 0.5 * 10**-0.6 * 1.01, rtol=0.08)
+
+
+def test_a_room_changes_the_sentence_and_draws_are_the_key_s():
+    sound = np.random.default_rng(0).standard_normal(22050)
+    settings = {"noise_db": (30, 40), "gain_db": (-10, 0)}
+    dry, wet, again = (rooms.sentence(np.random.default_rng(1), sound, 22050, where=where, **settings)
+                       for where in ("dry", "random", "random"))  # fmt: skip
+    np.testing.assert_array_equal(wet, again)
+    assert len(dry) == len(wet)
+    assert np.corrcoef(dry, wet)[0, 1] < 0.99
