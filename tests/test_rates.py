@@ -78,11 +78,20 @@ def test_components_recover_what_was_simulated_and_nothing_else_is_told(shape, k
         assert abs(values.mean() - expected) < 5 * values.std() / np.sqrt(len(values)), name
 
 
-def test_the_variance_is_that_of_the_rate():
+@pytest.mark.parametrize(
+    ("shape", "sd"),
+    [
+        ((8, 4, 60), (0.03, 0.02, 0.05, 0.03)),
+        ((8, 1, 60), (0.03, 0.02, 0.05, 0.03)),
+        ((1, 8, 60), (0.0, 0.06, 0.05, 0.03)),
+        ((1, 1, 60), (0.0, 0.0, 0.05, 0.03)),
+    ],
+)
+def test_the_variance_is_that_of_the_rate(shape, sd):
     rng = np.random.default_rng(2)
-    told = [rates.rate_components(*heard(rng, (8, 4, 60))).variance for _ in range(600)]
+    told = [rates.rate_components(*heard(rng, shape, sd)).variance for _ in range(600)]
     rng = np.random.default_rng(3)
-    seen = np.array([rates.rate(*heard(rng, (8, 4, 60))).mean for _ in range(600)])
+    seen = np.array([rates.rate(*heard(rng, shape, sd)).mean for _ in range(600)])
     error = np.hypot(np.sqrt(2 / len(seen)) * seen.var(), np.std(told) / np.sqrt(len(told)))
     assert abs(np.mean(told) - seen.var(ddof=1)) < 5 * error
 

@@ -64,15 +64,34 @@ def test_the_best_is_not_the_best_path():
     np.testing.assert_allclose(best.log_probability, np.log(0.64), rtol=1e-12)
 
 
-def test_a_prefix_that_comes_back_joins_its_paths():
-    """A narrow beam drops prefixes and meets them again; no transcript is there twice, none is likelier than it is."""
+def slow_beam(log_probs, beam):
+    """Algorithm 1 of Hannun et al. 2014 as it is written, with prefixes as keys; no words."""
+    alive = {(): (1.0, 0.0)}
+    for frame in np.exp(log_probs):
+        after = defaultdict(lambda: [0.0, 0.0])
+        for prefix, (blank, token) in alive.items():
+            after[prefix][0] += frame[0] * (blank + token)
+            for c in range(1, len(frame)):
+                if prefix and c == prefix[-1]:
+                    after[prefix][1] += frame[c] * token
+                    after[*prefix, c][1] += frame[c] * blank
+                else:
+                    after[*prefix, c][1] += frame[c] * (blank + token)
+        kept = sorted(after, key=lambda prefix: -sum(after[prefix]))[:beam]
+        alive = {prefix: tuple(after[prefix]) for prefix in kept}
+    return {prefix: math.log(sum(p)) for prefix, p in alive.items()}
+
+
+def test_a_narrow_beam_is_the_algorithm():
+    """Prefixes are dropped and met again while what grew from them lives on: they must be known as the same."""
     rng = np.random.default_rng(6)
     for _ in range(30):
-        log_probs = posteriors(rng, 7, 3)
-        exact = all_paths(log_probs)
-        got = decoding.prefix_beam(log_probs, 3, least=0)
-        assert len({h.tokens for h in got}) == len(got) == 3
-        assert all(h.log_probability <= exact[h.tokens] + 1e-9 for h in got)
+        log_probs = posteriors(rng, 60, 6, spread=2)
+        expected = slow_beam(log_probs, 12)
+        got = decoding.prefix_beam(log_probs, 12, least=0)
+        assert {h.tokens for h in got} == set(expected) and len(got) == len(expected)
+        for hypothesis in got:
+            np.testing.assert_allclose(hypothesis.log_probability, expected[hypothesis.tokens], rtol=1e-9)
 
 
 def test_a_wider_beam_is_not_worse():
