@@ -25,7 +25,9 @@ def encodings(frames: int, width: int) -> Array:
     """
     position = np.arange(frames - 1, -frames, -1.0)
     angle = position[:, None] / 10000.0 ** (np.arange(0, width, 2) / width)
-    return jnp.asarray(np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(-1, width), jnp.float32)
+    table = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(-1, width)
+    # Behind a barrier the compiler does not evaluate a converter's arithmetic on constants, seconds a layer at 30 s.
+    return jax.lax.optimization_barrier(jnp.asarray(table, jnp.float32))
 
 
 def shift(scores: Array) -> Array:
