@@ -130,7 +130,7 @@ def test_a_batch_norm_learns_from_valid_frames_and_folds_into_its_convolution():
         model(x, lengths, KEY)
         return nnx.state(model)
 
-    once, other = trained(*padded(LENGTHS, 25, fill=7.0)), trained(*padded(LENGTHS, 25, fill=-3.0))
+    once, other = trained(*padded(LENGTHS, 25, fill=7.0)), trained(*padded(LENGTHS, 32, fill=-3.0))
     mean = once["blocks"][0]["convolution"]["channel_norm"]["mean"]
     assert np.abs(mean[...]).max() > 0
     np.testing.assert_allclose(other["blocks"][0]["convolution"]["channel_norm"]["mean"][...], mean[...], atol=1e-6)
