@@ -17,6 +17,7 @@ from typing import Any
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 JOBS = {
+    "asr": "anaxon.runs.asr",
     "chars_ramp": "anaxon.runs.chars_ramp",
     "keywords": "anaxon.runs.keywords",
     "keywords_ramp": "anaxon.runs.keywords_ramp",

@@ -7,6 +7,7 @@ normal per column read: exact, because independent Gaussian cells sum to a Gauss
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jax import lax
 from anaxon.converter.dac import DAC, PREDISTORTION_POINTS, bit_planes, plane_weights
 from anaxon.crossbar.mapping import Array as ArraySpec
 from anaxon.device.cell import Device
-from anaxon.numerics import contract, contract_half, is_half, safe_sqrt
+from anaxon.numerics import contract, contract_coarsely, contract_half, is_half, safe_sqrt
 from anaxon.prng import fold_name, normal
 from anaxon.types import Array, PyTree
 
@@ -35,18 +36,17 @@ def tile_rows(x: Array, rows: int, axis: int) -> Array:
     return x.reshape(*x.shape[:axis], -1, rows, *x.shape[axis + 1 :])
 
 
-def product(drive: Array, response: Array, rows: int, terms: int = 2) -> Array:
+def product(drive: Array, response: Array, rows: int, half: Callable[..., Array] = contract_half) -> Array:
     """`[S, G, T, M, C]` column sums of drive `[G, M, N]` and response `[S, G, N, C]`, tile by tile.
 
-    A compact chip's response has 16 bits; the drive is then split into `terms` such numbers. (A CPU has no units for
-    them.)
+    A compact chip's response has 16 bits and is contracted by `half`. (A CPU has no units for them.)
     """
     left = tile_rows(drive, rows, 2)  # G M T R
     right = tile_rows(response, rows, 2)  # S G T R C
     left = jnp.broadcast_to(left, (right.shape[0], *left.shape))
     dimensions = (((4,), (3,)), ((0, 1, 3), (0, 1, 2)))
     if is_half(right) and jax.default_backend() != "cpu":
-        return contract_half(left, right, dimensions, terms)
+        return half(left, right, dimensions)
     return contract(left, right.astype(jnp.float32), dimensions)
 
 
@@ -108,7 +108,9 @@ def column_sums(device: Device, array: ArraySpec, dac: DAC, code: Array, cells: 
     terms = zip(noise, device.noise_response(cells), strict=True)
     variance = added(
         [
-            omega * row_sums(chi, array.rows) if jnp.ndim(omega) == 0 else product(chi, omega, array.rows, terms=1)
+            omega * row_sums(chi, array.rows)
+            if jnp.ndim(omega) == 0
+            else product(chi, omega, array.rows, contract_coarsely)
             for chi, omega in terms
         ]
     )
@@ -163,8 +165,8 @@ def array_sums(values: Array, cols: int) -> Array:
 
 def recombine(array: ArraySpec, digital: Array, cycle_weights: Array) -> Array:
     """Digital shift-and-add over tiles, slices and cycles: `[S, G, T, K * M, C]` to `[G, M, C]` in weight levels."""
-    total = jnp.sum(digital, axis=2)
-    total = jnp.tensordot(jnp.asarray(array.significance, total.dtype), total, 1, precision=lax.Precision.HIGHEST)
+    worth = jnp.asarray(array.significance, digital.dtype)[:, None, None, None, None]
+    total = jnp.sum(digital * worth, axis=(0, 2))  # one reduction, which takes the conversion in
     count = cycle_weights.shape[0]
     if count == 1:
         return total

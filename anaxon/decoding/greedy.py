@@ -22,17 +22,17 @@ def greedy(log_probs: ArrayLike, lengths: ArrayLike) -> list[list[int]]:
       ValueError: for other shapes.
     """
     check_shapes(jnp.shape(log_probs), jnp.shape(lengths))
-    path, keep = (np.asarray(x) for x in _collapsed(jnp.asarray(log_probs), jnp.asarray(lengths)))
-    return [row[kept].tolist() for row, kept in zip(path, keep, strict=True)]
+    path = np.asarray(best_path(jnp.asarray(log_probs), jnp.asarray(lengths)))
+    return [row[row != BLANK].tolist() for row in path]
 
 
 @jax.jit
-def _collapsed(log_probs: Array, lengths: Array) -> tuple[Array, Array]:
-    """Best token of each frame and whether it is one of the transcript, both `[batch, frames]`."""
+def best_path(log_probs: Array, lengths: Array) -> Array:
+    """The transcript where it is written, `[batch, frames]`: the tokens of `greedy` in order, blanks elsewhere."""
     valid = jnp.arange(log_probs.shape[1]) < lengths[:, None]
     path = jnp.where(jnp.isnan(log_probs).any(-1), BLANK, log_probs.argmax(-1))
     before = jnp.pad(path[:, :-1], ((0, 0), (1, 0)), constant_values=BLANK)
-    return path, valid & (path != BLANK) & (path != before)
+    return jnp.where(valid & (path != before), path, BLANK)
 
 
 def check_shapes(log_probs: tuple[int, ...], lengths: tuple[int, ...]) -> None:

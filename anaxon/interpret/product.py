@@ -117,19 +117,20 @@ class Conv(Product):
     def operand(self, x: Array) -> Array:
         """Windows of the input: `[N * positions, channels * window]`, split into groups."""
         p, numbers = self.params, self.params["dimension_numbers"]
-        patches = lax.conv_general_dilated_patches(
-            jnp.transpose(x, numbers.lhs_spec).astype(jnp.float32),
-            [self.weight_shape[a] for a in numbers.rhs_spec[2:]],
-            p["window_strides"],
-            p["padding"],
-            lhs_dilation=p["lhs_dilation"],
-            rhs_dilation=p["rhs_dilation"],
-            precision=lax.Precision.HIGHEST,  # the identity kernel must not round the inputs
-        )
+        x = jnp.transpose(x, numbers.lhs_spec).astype(jnp.float32)
+        window = [self.weight_shape[a] for a in numbers.rhs_spec[2:]]
+        edges = [
+            (low, high, dilation - 1) for (low, high), dilation in zip(p["padding"], p["lhs_dilation"], strict=True)
+        ]
+        x = lax.pad(x, jnp.float32(0), ((0, 0, 0), (0, 0, 0), *edges))
+        for i, (size, stride, dilation) in enumerate(zip(window, p["window_strides"], p["rhs_dilation"], strict=True)):
+            x = windows(x, 2 + i, size, stride, dilation)
         g, _, n, _ = self.sizes
-        batch, positions = patches.shape[0], patches.shape[2:]
-        patches = patches.reshape(batch, g, n, *positions)
-        return jnp.moveaxis(patches, (1, 2), (0, -1)).reshape(g, -1, n)
+        spatial = len(window)
+        batch, channels, *positions = x.shape[: 2 + spatial]
+        x = x.reshape(batch, g, channels // g, *positions, -1)
+        order = (1, 0, *range(3, 3 + spatial), 2, 3 + spatial)
+        return jnp.transpose(x, order).reshape(g, -1, n)
 
     def assemble(self, y: Array) -> Array:
         """Back to (batch, channels, positions) and from there to the output's own layout."""
@@ -139,6 +140,17 @@ class Conv(Product):
         y = y.reshape(g, ncs[0], *ncs[2:], c)
         y = jnp.moveaxis(y, (0, -1), (1, 2)).reshape(ncs)
         return jnp.transpose(y, tuple(np.argsort(out_spec)))
+
+
+def windows(x: Array, axis: int, size: int, stride: int, dilation: int) -> Array:
+    """Every window along an axis: the axis becomes their positions, a new last axis their elements.
+
+    By gathering: a convolution with an identity kernel is slow, and rounds where units for half precision do it.
+    """
+    positions = (x.shape[axis] - (size - 1) * dilation - 1) // stride + 1
+    index = np.arange(positions)[:, None] * stride + np.arange(size) * dilation
+    taken = jnp.take(x, index, axis=axis)  # ..., positions, size, ...
+    return jnp.moveaxis(taken, axis + 1, -1)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import dataclasses
 import zlib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import jax
 
@@ -29,7 +29,8 @@ def from_table(kind: type[T], table: Any, where: str) -> T:
         raise TypeError(f"{where}: expected a table, [{where}]; got {table!r}")
     defaults = {f.name: _default(f) for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     check_keys(table, defaults, where)
-    values = {k: _value(defaults[k], v, f"{where}.{k}") for k, v in table.items()}
+    kinds = get_type_hints(kind)
+    values = {k: _value(defaults[k], v, f"{where}.{k}", kinds[k]) for k, v in table.items()}
     return kind(**values)
 
 
@@ -37,14 +38,14 @@ def _default(field: dataclasses.Field) -> Any:
     return field.default_factory() if field.default is dataclasses.MISSING else field.default  # type: ignore[misc]
 
 
-def _value(default: Any, value: Any, where: str) -> Any:
+def _value(default: Any, value: Any, where: str, kind: Any = str) -> Any:
     if dataclasses.is_dataclass(default):
         return from_table(type(default), value, where)
     if isinstance(default, tuple):
         return _list(default, value, where)
     if isinstance(default, float) and type(value) is int:
         return float(value)
-    expected = str if default is None else type(default)
+    expected = next(t for t in (*get_args(kind), str) if t is not type(None)) if default is None else type(default)
     if type(value) is not expected:
         words = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
         raise TypeError(f"{where}: expected {words.get(expected, expected.__name__)}; got {value!r}")

@@ -1,0 +1,170 @@
+"""What networks, digital and on chips, write down of the test set."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anaxon.columns import Columns, column_study
+from anaxon.data import tokens
+from anaxon.data.asr import Corpus, Utterances
+from anaxon.data.batches import Batch, Batches
+from anaxon.decoding.greedy import best_path
+from anaxon.decoding.posteriors import kl
+from anaxon.decoding.word_errors import WordErrors, word_errors
+from anaxon.ensemble import ensemble
+from anaxon.interpret.analog import analog
+from anaxon.interpret.plan import Chip, Plan
+from anaxon.interpret.program import program
+from anaxon.prng import fold_name
+from anaxon.runs.asr_networks import Recogniser
+from anaxon.runs.chips import chip_keys, chip_mesh
+from anaxon.types import Array, PyTree
+
+
+class Panel(NamedTuple):
+    """Utterances in a few stacks of batches of one shape, each leaf `[batches, rows, ...]`.
+
+    Attributes:
+      stacks: the batches.
+      texts: of the utterances, `[n]`.
+    """
+
+    stacks: tuple[Batch, ...]
+    texts: tuple[str, ...]
+
+    @property
+    def frames(self) -> int:
+        """Input frames of a pass over it, padding included."""
+        return sum(int(np.prod(s.features.shape[:3])) for s in self.stacks)
+
+
+def panel_of(corpus: Corpus, split: Utterances, words: int, frames_per_batch: int, seed: int = 0) -> Panel:
+    """Utterances of a split, chosen by the seed, of about so many words (0: all of it)."""
+    order = np.random.default_rng([seed, 303]).permutation(len(split))
+    counts = np.cumsum([len(split.texts[k].split()) for k in order])
+    chosen = np.sort(order[: np.searchsorted(counts, words) + 1]) if words else np.arange(len(split))
+    part = taken(split, chosen)
+    found: dict[tuple, list[Batch]] = {}
+    for batch in Batches(corpus, part, frames_per_batch=frames_per_batch, count=2).in_order():
+        found.setdefault(batch.features.shape, []).append(batch)
+    return Panel(tuple(jax.tree.map(lambda *x: np.stack(x), *same) for same in found.values()), part.texts)
+
+
+def taken(split: Utterances, index: np.ndarray) -> Utterances:
+    """Some utterances of a split."""
+    pieces = [split.features[split.starts[k] : split.starts[k + 1]] for k in index]
+    starts = np.concatenate([[0], np.cumsum([len(p) for p in pieces])]).astype(np.int64)
+    return Utterances(np.concatenate(pieces), starts, tuple(split.texts[k] for k in index), split.speakers[index],
+                      tuple(split.ids[k] for k in index))  # fmt: skip
+
+
+Say = Callable[[Array, Array, Array], tuple[Array, Array]]  # (batch number, features, lengths) -> (log_probs, lengths)
+
+
+def _each(say: Say, stack: Batch, first: int) -> tuple[Array, Array]:
+    """`say` of every batch of a stack, one after another."""
+    numbers = first + jnp.arange(stack.features.shape[0])
+    return jax.lax.map(lambda x: say(*x), (numbers, jnp.asarray(stack.features), jnp.asarray(stack.lengths)))
+
+
+def listen(panel: Panel, say: Say) -> list[tuple[Array, Array]]:
+    """Log probabilities `[batches, rows, frames, tokens]` and lengths of every stack."""
+    found, first = [], 0
+    for stack in panel.stacks:
+        found.append(_each(say, stack, first))
+        first += stack.features.shape[0]
+    return found
+
+
+def digital(net: Recogniser, plan: Plan | None, panel: Panel) -> tuple[list[str], list[np.ndarray]]:
+    """Transcripts, and log probabilities of every stack, of the float network or of one on perfect cells."""
+
+    @jax.jit
+    def run(params: PyTree) -> list[tuple[Array, Array]]:
+        if plan is None:
+            return listen(panel, lambda number, x, n: net.fn(params, x, n))
+        chip = program(jax.random.key(0), plan, params)
+        return listen(panel, lambda number, x, n: analog(net.fn)(jax.random.key(0), chip, x, n))
+
+    found = run(net.params)
+    paths = [np.asarray(jax.vmap(best_path)(p, n)) for p, n in found]
+    return transcripts(panel, paths), [np.asarray(p) for p, _ in found]
+
+
+def transcripts(panel: Panel, paths: Sequence[np.ndarray]) -> list[str]:
+    """Texts in the panel's order, of best paths `[batches, rows, frames]`."""
+    texts = [""] * len(panel.texts)
+    for stack, path in zip(panel.stacks, paths, strict=True):
+        for index, row in zip(np.asarray(stack.index).reshape(-1), path.reshape(-1, path.shape[-1]), strict=True):
+            if index >= 0:
+                texts[index] = tokens.decode(row[row > 0])
+    return texts
+
+
+def errors_of(panel: Panel, texts: Sequence[str]) -> WordErrors:
+    """Word errors of every utterance."""
+    return word_errors(panel.texts, texts)
+
+
+def on_chips(
+    net: Recogniser,
+    plan: Plan,
+    panel: Panel,
+    reference: list[np.ndarray],
+    seed: int,
+    chips: int,
+    path: Path,
+    progress: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Word errors and KL to the reference [nats/frame] of every chip and utterance, both `[chips, utterances]`.
+
+    Chip i has the same key, and so the same cells, in every condition.
+    """
+    exact = [jnp.asarray(r) for r in reference]
+
+    def one(key: Array) -> list[tuple[Array, Array]]:
+        chip = program(fold_name(key, "program"), plan, net.params)
+        heard = listen(panel, _saying(net, chip, fold_name(key, "read")))
+        return [
+            (jax.vmap(best_path)(p, n).astype(jnp.uint8), jax.vmap(kl)(e, p, n))
+            for (p, n), e in zip(heard, exact, strict=True)
+        ]
+
+    mesh = chip_mesh()
+    chunk = mesh.size if mesh is not None else 1
+    found = ensemble(one, chip_keys(seed, chips), chunk=chunk, mesh=mesh, progress=progress, path=path)
+    errors = [errors_of(panel, transcripts(panel, [p[i] for p, _ in found])).errors for i in range(chips)]
+    return np.stack(errors), _in_order(panel, [k for _, k in found])
+
+
+def _saying(net: Recogniser, chip: Chip, key: Array) -> Say:
+    def say(number: Array, features: Array, lengths: Array) -> Any:
+        return analog(net.fn)(jax.random.fold_in(key, number), chip, features, lengths)
+
+    return say
+
+
+def _in_order(panel: Panel, values: Sequence[np.ndarray]) -> np.ndarray:
+    """Values `[chips, batches, rows]` of every stack as `[chips, utterances]`."""
+    table = np.zeros((values[0].shape[0], len(panel.texts)))
+    for stack, value in zip(panel.stacks, values, strict=True):
+        index = np.asarray(stack.index).reshape(-1)
+        table[:, index[index >= 0]] = value.reshape(len(value), -1)[:, index >= 0]
+    return table
+
+
+def studied(net: Recogniser, plan: Plan, panel: Panel, seed: int) -> dict[str, Columns]:
+    """Columns of every layer on the first chip, over the first batch of the panel."""
+    stack = panel.stacks[0]
+    key = chip_keys(seed, 1)[0]
+
+    @jax.jit
+    def run(params: PyTree, features: Array, lengths: Array) -> dict[str, Columns]:
+        chip = program(fold_name(key, "program"), plan, params)
+        return column_study(net.fn)(fold_name(key, "study"), chip, params, features, lengths)
+
+    return jax.device_get(run(net.params, jnp.asarray(stack.features[0]), jnp.asarray(stack.lengths[0])))

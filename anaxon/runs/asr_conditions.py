@@ -1,0 +1,136 @@
+"""The conditions of the positional-encoding study: the same network and cells behind other ADC ranges.
+
+Conditions of the papers (Hilmes et al., arXiv 2606.13379) are by hand: `p/r` are precision and range bits. Ours choose
+from data: a split for each layer, a gain for each array, one energy budget for all layers, the known mean taken off.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+
+from anaxon.adc_ranges import allocate, gain_by_array, split_by_layer, sweep_ranges, with_adcs, with_full_scales
+from anaxon.converter.adc import ADC
+from anaxon.hardware import Hardware
+from anaxon.interpret.plan import Plan
+from anaxon.row_offsets import without_offsets
+from anaxon.types import Array, PyTree
+
+DIGITAL, NO_LINEAR = "digital-encodings", "no-linear-pos"
+LINEAR_POS = r".*linear_pos/kernel"
+BUDGET_BITS = tuple(range(4, 13))  # resolutions that the budget may choose
+
+
+class Sample(NamedTuple):
+    """A network with inputs to choose from: `fn(params, *inputs)`, its digital weights, a key for the chip used."""
+
+    fn: Callable
+    params: PyTree
+    key: Array
+    inputs: tuple
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way to convert.
+
+    Attributes:
+      what: for reports.
+      plan: from the default plan and a sample to the plan of this condition.
+      linear_pos: whether it is about that layer, so that the network must have it.
+      automatic: whether it chooses from data.
+      equal: whether every conversion has as many bits as by default.
+    """
+
+    what: str
+    plan: Callable[[Plan, Sample], Plan]
+    linear_pos: bool = False
+    automatic: bool = False
+    equal: bool = True
+
+
+def _same(plan: Plan, sample: Sample) -> Plan:
+    del sample
+    return plan
+
+
+def _large(plan: Plan, sample: Sample) -> Plan:
+    del sample
+    return with_adcs(plan, {s.path: ADC.bits(range_bits=8, precision_bits=8) for s in plan.sites})
+
+
+def _by_hand(range_bits: int) -> Callable[[Plan, Sample], Plan]:
+    """The range of `linear_pos` alone, at the bits it has."""
+
+    def plan_of(plan: Plan, sample: Sample) -> Plan:
+        del sample
+        return with_full_scales(plan, dict.fromkeys(encoding_paths(plan), 2.0 ** (range_bits - 1)))
+
+    return plan_of
+
+
+def encoding_paths(plan: Plan) -> list[str]:
+    """The weights that positional encodings pass."""
+    return [s.path for s in plan.sites if s.path.endswith("linear_pos/kernel")]
+
+
+def _layers(plan: Plan, sample: Sample) -> Plan:
+    return split_by_layer(plan, sweep_ranges(sample.fn)(sample.key, plan, sample.params, *sample.inputs))
+
+
+def _arrays(plan: Plan, sample: Sample) -> Plan:
+    return gain_by_array(plan, sweep_ranges(sample.fn)(sample.key, plan, sample.params, *sample.inputs))
+
+
+def _budget(plan: Plan, sample: Sample) -> Plan:
+    sweeps = sweep_ranges(sample.fn, BUDGET_BITS)(sample.key, plan, sample.params, *sample.inputs)
+    return allocate(plan, sweeps)
+
+
+def _offset(plan: Plan, sample: Sample) -> Plan:
+    paths = encoding_paths(plan)
+    still = without_offsets(sample.fn, paths)(sample.key, plan, sample.params, *sample.inputs)
+    sweeps = sweep_ranges(sample.fn)(sample.key, still, sample.params, *sample.inputs)
+    return split_by_layer(still, {p: sweeps[p] for p in paths})
+
+
+CONDITIONS: dict[str, Condition] = {
+    "default": Condition("the hardware's ADC everywhere", _same),
+    "large": Condition("precision 8, range 8 everywhere", _large, equal=False),
+    "pos-3/5": Condition("linear_pos with precision 3, range 5", _by_hand(5), linear_pos=True),
+    "pos-2/6": Condition("linear_pos with precision 2, range 6", _by_hand(6), linear_pos=True),
+    "pos-1/7": Condition("linear_pos with precision 1, range 7", _by_hand(7), linear_pos=True),
+    "layers": Condition("automatic range of every layer", _layers, automatic=True),
+    "arrays": Condition("automatic gain of every array", _arrays, automatic=True),
+    "budget": Condition("automatic bits and range of every layer, equal energy", _budget, automatic=True, equal=False),
+    "offset": Condition("mean of the encodings taken off, automatic range of linear_pos", _offset, True, True),
+    NO_LINEAR: Condition("linear_pos removed, retrained", _same),
+    DIGITAL: Condition("linear_pos digital (oracle)", _same, linear_pos=True),
+}
+
+
+def rules(hardware: Hardware, perfect: Hardware, condition: str) -> dict[str, Hardware]:
+    """Which weights stand on what: all of the blocks on arrays; digital encodings on `perfect` cells."""
+    digital = {LINEAR_POS: perfect} if condition == DIGITAL else {}
+    return {**digital, "blocks/.*kernel": hardware}
+
+
+def with_shared_shape(plans: dict[str, Plan]) -> dict[str, Plan]:
+    """Plans with a range set for every site, so that conditions that differ in numbers alone compile as one program."""
+    return {name: _explicit(plan) for name, plan in plans.items()}
+
+
+def _explicit(plan: Plan) -> Plan:
+    open_ = {
+        s.path: plan.of(s).adc.full_scale  # type: ignore[union-attr]
+        for s, r in zip(plan.sites, plan.ranges, strict=True)
+        if r.column is None and plan.of(s).adc is not None and plan.of(s).adc.full_scale is not None  # type: ignore[union-attr]
+    }
+    return with_full_scales(plan, open_)
+
+
+def shape_of(plan: Plan) -> object:
+    """What two plans must share to run in one program."""
+    leaves, structure = jax.tree.flatten(plan)
+    return structure, tuple(getattr(x, "shape", ()) for x in leaves)
