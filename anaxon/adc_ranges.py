@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from anaxon.check import integer, require
 from anaxon.converter.adc import ADC
 from anaxon.crossbar.array import array_sums
 from anaxon.interpret.analog import observed
@@ -46,8 +47,22 @@ class Sweep:
     bits: tuple[int, ...] = static()
 
     def best(self, bits: int) -> int:
-        """The exponent of the range with the smallest error at this resolution."""
-        return GAINS[int(np.argmin(np.asarray(self.error)[self.bits.index(bits)]))]
+        """The exponent of the range with the smallest error at this resolution.
+
+        Raises:
+          ValueError: for a resolution that was not tried.
+        """
+        return GAINS[int(np.argmin(np.asarray(self.error)[self.level(bits)]))]
+
+    def level(self, bits: int) -> int:
+        """The position of a resolution.
+
+        Raises:
+          ValueError: for one that was not tried.
+        """
+        if bits not in self.bits:
+            raise ValueError(f"sweeps: they have tried ADCs of {self.bits} bits; the plan's have {bits}")
+        return self.bits.index(bits)
 
 
 def sweep_ranges(fn: Callable[..., Any], bits: Sequence[int] = (8,)) -> Callable[..., dict[str, Sweep]]:
@@ -57,9 +72,13 @@ def sweep_ranges(fn: Callable[..., Any], bits: Sequence[int] = (8,)) -> Callable
     convert as the plan says, so sweep again after a choice if they matter.
 
     Raises:
-      ValueError: for a weight whose ADC has no fixed range to start from (its range is `calibrate`'s), or no ADC.
+      ValueError: for resolutions that are not whole numbers from 1 to 16 in ascending order, and for a weight whose
+        ADC has no fixed range to start from (its range is `calibrate`'s).
     """
     sizes = tuple(bits)
+    for size in sizes:
+        integer("bits", size, 1, 16)
+    require(len(sizes) > 0 and list(sizes) == sorted(set(sizes)), "bits", sizes, "resolutions in ascending order")
 
     @jax.jit
     def measured(key: Array, plan: Plan, params: PyTree, *inputs: PyTree) -> dict[str, Sweep]:
@@ -181,7 +200,7 @@ def gain_by_array(plan: Plan, sweeps: Mapping[str, Sweep]) -> Plan:
     chosen = {}
     for site in _of(plan, sweeps):
         sweep = sweeps[site.path]
-        own = np.asarray(sweep.arrays)[sweep.bits.index(plan.of(site).adc.total_bits)]  # type: ignore[union-attr]
+        own = np.asarray(sweep.arrays)[sweep.level(plan.of(site).adc.total_bits)]  # type: ignore[union-attr]
         chosen[site.path] = fixed_range(plan, site) * 2.0 ** np.asarray(GAINS)[own.argmin(0)]
     return with_full_scales(plan, chosen)
 
@@ -193,9 +212,10 @@ def _of(plan: Plan, sweeps: Mapping[str, Any]) -> Iterable[Site]:
 def allocate(plan: Plan, sweeps: Mapping[str, Sweep], components: Components | str | None = None) -> Plan:
     """Bits and range of every layer's ADC under one budget: the conversion energy that the plan spends now.
 
-    Minimises the sum over layers of the squared relative error of their outputs; each step buys the bit that lowers
-    it most per joule (the error falls by less with every bit and a bit costs more, so greedy steps end within one step
-    of the optimum). `E(bits)` grows faster than linearly: at equal energy the mean bits per conversion are not more.
+    Minimises the sum over layers of the squared relative error of their outputs. Each step buys the bit, or the several
+    bits where one alone does not help, that lower it most per joule; the last step that cannot be paid is what it may
+    lie above the optimum, and never above the plan's own bits. `E(bits)` grows faster than linearly: at equal energy
+    the mean bits per conversion are not more.
 
     Args:
       plan: its ADCs say what may be spent.
@@ -208,51 +228,42 @@ def allocate(plan: Plan, sweeps: Mapping[str, Sweep], components: Components | s
     table = components if isinstance(components, Components) else load_components(components)
     sites = list(_of(plan, sweeps))
     reads = {s.path: count(plan, s, lambda hw, n: 0).linear_conversions for s in sites}
-    price = lambda s, b: reads[s.path] * adc_energy(b, table)  # noqa: E731
-    budget = sum(price(s, plan.of(s).adc.total_bits) for s in sites)  # type: ignore[union-attr]
-    error = {s.path: np.asarray(sweeps[s.path].error, np.float64).min(1) ** 2 for s in sites}
-    level = {s.path: 0 for s in sites}
-    spent = sum(price(s, sweeps[s.path].bits[0]) for s in sites)
-    if spent > budget:
-        raise ValueError(f"bits: the lowest resolution everywhere costs {spent:.3g} J, the plan {budget:.3g} J")
-    while (step := _next(sites, sweeps, error, level, price, budget - spent)) is not None:
-        site, extra = step
-        level[site.path] += 1
-        spent += extra
-    adcs: dict[str, ADC] = {}
-    for s in sites:
-        bits = sweeps[s.path].bits[level[s.path]]
-        limit = float(fixed_range(plan, s)) * 2.0 ** sweeps[s.path].best(bits)
-        steps = 2 ** (bits - 1)
-        adcs[s.path] = replace(
-            cast(ADC, plan.of(s).adc),
-            full_scale=limit,
-            step=limit / steps,
-            steps=steps,
-            total_bits=bits,
-        )
-    return with_adcs(plan, adcs)
+    now = {s.path: cast(ADC, plan.of(s).adc).total_bits for s in sites}
+    price = {p: [reads[p] * adc_energy(b, table) for b in sweeps[p].bits] for p in reads}
+    error = {p: list(np.asarray(sweeps[p].error, np.float64).min(1) ** 2) for p in reads}
+    budget = sum(reads[p] * adc_energy(now[p], table) for p in reads)
+    levels = _bought(price, error, budget)
+    if all(now[p] in sweeps[p].bits for p in now):
+        kept = {p: sweeps[p].bits.index(now[p]) for p in now}
+        levels = min(levels, kept, key=lambda at: sum(error[p][i] for p, i in at.items()))
+    return with_adcs(plan, {s.path: _resolved(plan, s, sweeps[s.path], levels[s.path]) for s in sites})
 
 
-def _next(
-    sites: list[Site],
-    sweeps: Mapping[str, Sweep],
-    error: Mapping[str, np.ndarray],
-    level: Mapping[str, int],
-    price: Callable[[Site, int], float],
-    left: float,
-) -> tuple[Site, float] | None:
-    """The bit that lowers the error most per joule among those that can still be paid, and its price."""
-    best, choice = 0.0, None
-    for s in sites:
-        bits, at = sweeps[s.path].bits, level[s.path]
-        if at + 1 == len(bits):
-            continue
-        extra = price(s, bits[at + 1]) - price(s, bits[at])
-        gain = (error[s.path][at] - error[s.path][at + 1]) / extra
-        if extra <= left and gain > best:
-            best, choice = gain, (s, extra)
-    return choice
+def _bought(price: Mapping[str, list[float]], error: Mapping[str, list[float]], budget: float) -> dict[str, int]:
+    """The level of every layer; `price` [J] and `error` have one entry a level, the cheapest first."""
+    level = dict.fromkeys(price, 0)
+    left = budget - sum(p[0] for p in price.values())
+    if left < 0:
+        raise ValueError(f"bits: the lowest resolution everywhere costs {budget - left:.3g} J, the plan {budget:.3g} J")
+    while True:
+        steps = [
+            ((error[p][at] - error[p][to]) / (price[p][to] - price[p][at]), p, to)
+            for p, at in level.items()
+            for to in range(at + 1, len(price[p]))
+            if price[p][to] - price[p][at] <= left
+        ]
+        gain, path, to = max(steps, default=(0.0, "", 0))
+        if gain <= 0:
+            return level
+        left -= price[path][to] - price[path][level[path]]
+        level[path] = to
+
+
+def _resolved(plan: Plan, site: Site, sweep: Sweep, level: int) -> ADC:
+    """The site's converter with other bits, over the best range at these."""
+    bits = sweep.bits[level]
+    limit, steps = float(fixed_range(plan, site)) * 2.0 ** sweep.best(bits), 2 ** (bits - 1)
+    return replace(cast(ADC, plan.of(site).adc), full_scale=limit, step=limit / steps, steps=steps, total_bits=bits)
 
 
 def changed(plan: Plan, changes: Mapping[str, Mapping[str, Any]]) -> Plan:
