@@ -1,0 +1,176 @@
+"""The page of a speech recognition run: a Conformer on memristor chips behind other ADC ranges."""
+
+from html import escape
+from typing import Any
+
+from anaxon.report import asr_tables, html, network
+from anaxon.report.asr_tables import by_bits, ends, number, over, share
+from anaxon.runs.asr import SHOWN_FRAMES
+
+CAPTIONS = {
+    "wer": "Word error rate by condition. Bars are 95 % intervals of the mean, dots the single chips, the line the "
+    "quantised digital network on the same sentences (a short line where a condition has a network of its own). All "
+    "conditions hear the same sentences, and chip i has the same cells in all of them: differences are surer than the "
+    "bars suggest.",
+    "columns": "How column values lie in the hardware's own ADC range (±1, full lines), layer by layer: one curve a "
+    "block, of the first chip over one batch. The outermost bins hold everything beyond. Dashed: ranges that the "
+    "automatic condition chose, the smallest and the largest of each kind of layer.",
+    "saturation": "Share of conversions beyond the range: of a layer, and of its worst array. First chip, one batch. "
+    "White is none at all; grey is a layer that does not convert in this condition.",
+    "arrays": "Saturation of every physical array behind the layers that transform positional encodings, by bit plane.",
+    "error": "Relative error of every layer's products at the inputs it has on the chip, in the 2-norm. First chip, "
+    "one batch.",
+    "kl": "Word error rate against the KL divergence of the posteriors from the digital network's: bars are 95 % "
+    "intervals. KL tells conditions apart before words change.",
+    "losses": "Training losses, a line for each seed: the float network, and the quantised ones that start from it.",
+}
+
+
+def page(record: dict[str, Any], figures: dict[str, bytes]) -> str:
+    """The page of a run from its record (`results.json`) and its figures (PNG by name)."""
+    captions = {name: CAPTIONS[name.split("_")[0]] for name in figures}
+    parts = [
+        _head(record),
+        html.tiles(_tiles(record)),
+        "<h2>What was asked, what was obtained</h2>",
+        asr_tables.goals(record),
+        "<p>A share of (default - digital) is judged by its estimate, and the best of several conditions is taken: "
+        "read it with the interval below.</p>",
+        "<h2>What the data are</h2>",
+        _data(record["data"]),
+        "<h2>Conditions</h2>",
+        asr_tables.conditions(record),
+        _conditions_told(record),
+        "<h2>Figures</h2>",
+        html.gallery(figures, captions, [n for n in figures if not n.startswith(("kl", "losses"))]),
+        "<h2>Digital networks, whole test set</h2>",
+        asr_tables.networks(record),
+        "<h2>Where the uncertainty comes from</h2>",
+        asr_tables.components(record),
+        "<h2>Layers</h2>",
+        asr_tables.layers(record),
+        "<h2>What an utterance costs</h2>",
+        f"<p>An utterance of {SHOWN_FRAMES} feature frames, on the hardware of the first condition.</p>",
+        network.cost(record["cost"]),
+        "<h2>The hardware: what is active where</h2>",
+        html.hardware(record["nonidealities"]),
+        "<h2>Published figures, for comparison</h2>",
+        PUBLISHED,
+        "<h2>Where the numbers come from</h2>",
+        html.origin(_facts(record), record),
+    ]
+    return html.document(TITLE, parts)
+
+
+TITLE = "Speech recognition on memristor chips: positional encodings and the ADC"
+
+# Abstracts of the papers; whatever else is known of them is not repeated here.
+PUBLISHED = (
+    "<p>The system is that of two papers, whose figures are <b>theirs</b> and not results of this program: other data, "
+    "larger networks, a language model, another simulator.</p><ul>"
+    "<li>Rossenbach et al., “Running Conventional Automatic Speech Recognition on Memristor Hardware: A Simulated "
+    "Approach”, arXiv 2505.24721: 3-bit weights with a relative degradation of the word error rate of 25 % when the "
+    "linear operations of a Conformer run on simulated memristors (TED-LIUM 2).</li>"
+    "<li>Hilmes et al., arXiv 2606.13379: transformed positional encodings overflow the ADC; moving bits from "
+    "precision to range in <code>linear_pos</code> removes about 50 % of the relative degradation on hardware, "
+    "leaving that layer out and training anew about 30 %.</li></ul>"
+)
+
+
+def _head(record: dict[str, Any]) -> str:
+    config = record["config"]
+    model, given = config["model"], config["hardware"]["given"]
+    name = given if isinstance(given, str) else given.get("preset", "own hardware")
+    return (
+        f"<h1>{escape(TITLE)}</h1><p class='lead'>A Conformer with CTC ({model['blocks']} blocks of {model['width']}), "
+        "trained in floating point, then quantisation-aware, then programmed onto chips of the hardware "
+        f"<b>{escape(str(name))}</b>: every linear operation of its blocks stands on arrays. The same networks and "
+        f"cells are heard behind different ADC ranges. Configuration {escape(record['config_hash'])}, "
+        f"seed {record['seed']}.</p>"
+    )
+
+
+def _tiles(record: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Digital, the default and the best condition at equal bits, of the first resolution."""
+    shown = [
+        (f"Digital, {n['bits']}-bit weights", share(n["quantised"]["mean"]), f"WER, {_float(n)}")
+        for n in record["networks"][:1]
+    ]
+    for bits, mine in list(by_bits(record["conditions"]).items())[:1]:
+        known = {c["condition"]: c for c in mine}
+        cures = [c for c in mine if c["equal_bits"] and c["condition"] not in ("default", "digital-encodings")]
+        best = min(cures, key=lambda c: c["wer"]["mean"], default=None)
+        for name, c in (("default ADC", known.get("default")), ("best at equal bits", best),
+                        ("encodings digital", known.get("digital-encodings"))):  # fmt: skip
+            shown += [_tile(f"On chips, {name}", bits, c)] if c else []
+    return shown
+
+
+def _float(network_: dict[str, Any]) -> str:
+    return f"whole test set of {network_['words']:,} words; float network {share(network_['float']['mean'])}"
+
+
+def _tile(name: str, bits: int, c: dict[str, Any]) -> tuple[str, str, str]:
+    note = f"{c['condition']}, {bits} bits; 95 % {ends(c['wer'])} over {over(c['wer'])}; "
+    return name, share(c["wer"]["mean"]), note + f"{number(c['added']['mean'], '+.2f', scale=100)} points over digital"
+
+
+def _data(data: dict[str, Any]) -> str:
+    """A line about a real corpus, a box about a synthetic one; what was skipped; recorded prompts beside."""
+    notes = "".join(f"<li>{escape(n)}</li>" for n in data["notes"])
+    return _origin(data) + _splits(data) + (f"<p>Reading it:</p><ul>{notes}</ul>" if notes else "")
+
+
+def _origin(data: dict[str, Any]) -> str:
+    recorded = data.get("recorded")
+    told = (
+        f"On recorded speech ({escape(recorded['name'])}; {recorded['words']:,} words) its WER is "
+        f"<b>{share(recorded['wer']['mean'])}</b> {ends(recorded['wer'])} over {escape(over(recorded['wer']))}."
+        if recorded
+        else "No recorded prompts were found on this machine to check it with (Debian package "
+        "<code>asterisk-core-sounds-en-wav</code>)."
+    )
+    if not data["synthetic"]:
+        return f"<p>Data: {escape(data['name'])}. {told if recorded else ''}</p>"
+    return html.warning(
+        f"<p><b>This speech is synthetic</b> ({escape(data['name'])}): sentences of a small grammar, spoken by a "
+        "formant synthesiser. A word error rate on it says nothing about real speech and must not be compared with "
+        "published ones. It does say how the same network fares with and without analog hardware, and behind which ADC. Give a "
+        f"LibriSpeech or TED-LIUM 2 folder as <code>data.path</code> for a real corpus.</p><p>{told}</p>"
+    )
+
+
+def _splits(data: dict[str, Any]) -> str:
+    rows = [[escape(name), f"{s['utterances']:,}", f"{s['words']:,}", number(s["seconds"], ".2f", " h", 1 / 3600)]
+            for name, s in data["splits"].items()]  # fmt: skip
+    rows.append(["heard by the chips", f"{data['panel_utterances']:,}", f"{data['panel_words']:,}", "of the test set"])
+    return html.card(html.table(["", "utterances", "words", "speech"], rows, (1, 2, 3)))
+
+
+def _conditions_told(record: dict[str, Any]) -> str:
+    return (
+        "<p>“Over digital” is paired with the quantised network that the condition puts on chips, on the same "
+        "sentences. The share removed is (default - condition) / (default - digital), with Fieller's interval, "
+        "and is told only where the gap is 4 standard errors or more. KL is to the posteriors of that digital network, per frame. ADC "
+        "energy is conversions × energy of their bits by the component table, relative to the default condition. "
+        "Conditions that are not automatic are the papers' (p/r: precision/range bits). A decoder without a language "
+        "model (best path) writes the words.</p>"
+    )
+
+
+def _facts(record: dict[str, Any]) -> list[list[str]]:
+    data, config = record["data"], record["config"]
+    study, tuning = config["study"], config["quantised"]
+    chips = " (fresh chips in every step)" * bool(tuning["chips"])
+    return [
+        ["Corpus", f"{escape(data['name'])}, checksum {escape(str(data['checksum']))}"],
+        ["Float training", f"{config['training']['epochs']} epochs, {study['seeds']} seeds from {record['seed']} on"],
+        ["Quantised training", f"{tuning['epochs']} further epochs at every resolution{chips}, activations of "
+                               f"{tuning['activation_bits']} bits, ranges by {escape(tuning['observer'])}"],
+        ["Chips", f"{study['chips']} of every network, the same in all conditions; they hear "
+                  f"{data['panel_utterances']:,} test sentences of {data['panel_words']:,} words"],
+        ["Automatic ranges", f"chosen on one programmed chip from {study['calibration']} training sentences"],
+        ["Layers", "error, saturation and histograms: the first chip of the first seed, one batch of test sentences"],
+        ["Files", "<code>results.json</code> (every number here), <code>ensemble.npz</code> (errors and KL of every "
+                  "chip and sentence, histograms), <code>log.txt</code>"],
+    ]  # fmt: skip
