@@ -1,6 +1,7 @@
 """Known means of operands taken off the rows of an array, and added after conversion."""
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import jax
@@ -60,8 +61,13 @@ def _checked(plan: Plan, paths: Sequence[str] | None) -> list[Site]:
 
 
 def _row_means(site: Site, means: Array) -> Array:
-    """Of the weight's shape with extent 1 along its columns, where all values are alike."""
+    """Of the weight's shape with extent 1 along its columns, where every read drives all of them alike.
+
+    Whole where it does not: a convolution's groups have rows of their own, and so have columns read by themselves.
+    """
     columns = [a for a in range(len(site.shape)) if a not in site.row_axes and a not in site.stack_axes]
+    if any(use.cols < prod(site.shape[a] for a in columns) for use in site.uses):
+        return means
     return means[tuple(slice(0, 1) if a in columns else slice(None) for a in range(len(site.shape)))]
 
 

@@ -160,8 +160,9 @@ def _crossbar(plan: Plan, site: Site, cells: dict[str, PyTree], weight: Array, s
 
 def _compensation(array: ArraySpec, site: Site, offset: Array, weight: Array, scale: Array) -> Array:
     """What an offset of the operand contributes to the columns: its product with the weight as it was mapped."""
-    if jnp.ndim(offset) != len(site.shape):
-        raise ValueError(f"ranges.offset: {site.path} has {len(site.shape)} axes; got shape {jnp.shape(offset)}")
+    shape = jnp.shape(offset)
+    if len(shape) != len(site.shape) or any(n not in (1, full) for n, full in zip(shape, site.shape, strict=True)):
+        raise ValueError(f"ranges.offset: {site.path} has shape {site.shape}; got {shape} (1 where it is common)")
     mapped = mapped_weight(array, clipped(array, weight, site.shared_axes), scale)
     return jnp.sum(jnp.asarray(offset, jnp.float32) * mapped, axis=site.row_axes, keepdims=True)
 
