@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from anaxon.adc_ranges import changed, converted
+from anaxon.adc_ranges import changed
 from anaxon.calibrate import calibrate
 from anaxon.interpret.analog import observed
 from anaxon.interpret.observe import by_path
@@ -27,7 +27,7 @@ def without_offsets(fn: Callable[..., Any], paths: Sequence[str] | None = None) 
 
     Args:
       fn: the function that was placed.
-      paths: of the weights; all that end in linear ADCs by default.
+      paths: of the weights; all that end in linear ADCs, or have none, by default.
 
     Raises:
       ValueError: for a path whose columns end in a ramp: it computes the activation before anything can be added.
@@ -51,7 +51,8 @@ def without_offsets(fn: Callable[..., Any], paths: Sequence[str] | None = None) 
 
 
 def _checked(plan: Plan, paths: Sequence[str] | None) -> list[Site]:
-    possible = {s.path: s for s in converted(plan) if s.row_axes}
+    linear = lambda s: any(kind == LINEAR for u in s.uses for kind, _ in u.conversions)  # noqa: E731
+    possible = {s.path: s for s in plan.sites if s.row_axes and linear(s) and not plan.of(s).is_ideal}
     odd = [path for path in paths or () if path not in possible]
     if odd:
         raise ValueError(
