@@ -110,8 +110,8 @@ class Ranges:
       column: full scale of the ADC [column units]: one number, or one for each physical array, `[S, G, T, K]` (bit
         slice, product of the stack, row tile, column tile; any of them may be 1): a gain before each array's ADC.
       offset: a known mean of the operand that does not drive the rows [operand units], in the weight's shape, with
-        extent 1 along columns that are always driven alike. Its product with the weight is added after conversion, digitally: the columns, and
-        so their range, belong to what is left.
+        extent 1 along columns that are always driven alike. Its product with the weight is added after conversion,
+        digitally: the columns, and so their range, belong to what is left.
     """
 
     input: Array | None = None
