@@ -2,6 +2,8 @@
 
 import copy
 import io
+import itertools
+import re
 from html.parser import HTMLParser
 
 import matplotlib.image
@@ -10,7 +12,7 @@ import pytest
 
 from anaxon import rates, statistics
 from anaxon.columns import edges
-from anaxon.report import asr, asr_figures
+from anaxon.report import asr, asr_figures, asr_layer_figures
 from anaxon.runs.asr_conditions import CONDITIONS
 
 PATHS = [f"blocks/{b}/{kind}/kernel" for b in (0, 1) for kind in ("attention/linear_pos", "ff1/up")]
@@ -166,7 +168,7 @@ def record(run):
 
 def test_figures_are_pictures(run):
     drawn = asr_figures.figures(*run)
-    assert list(drawn) == ["wer", "columns_4", "saturation_4", "error_4", "kl", "losses"]
+    assert list(drawn) == ["wer", "columns_4", "saturation_4", "arrays_4", "error_4", "kl", "losses"]
     for name, image in drawn.items():
         pixels = matplotlib.image.imread(io.BytesIO(image))
         assert pixels.shape[1] > 900 and pixels[..., :3].std() > 0.02, name  # large, and not blank
@@ -174,7 +176,7 @@ def test_figures_are_pictures(run):
 
 def test_page_is_whole_and_self_contained(run, record):
     tags = read(asr.page(record, asr_figures.figures(*run)))
-    assert len(tags.references) == 6 and all(r.startswith("data:image/png;base64,") for r in tags.references)
+    assert len(tags.references) == 7 and all(r.startswith("data:image/png;base64,") for r in tags.references)
     assert "http" not in tags.text
     for condition in LEVELS:
         assert condition in tags.text
@@ -201,3 +203,74 @@ def test_a_real_corpus_has_no_warning(record):
     record["data"] |= {"synthetic": False, "name": "LibriSpeech"}
     text = read(asr.page(record, {})).text
     assert "Data: LibriSpeech" in text and "synthetic" not in text
+
+
+def cells(page, condition):
+    """The row of the conditions table that begins with a condition, as text."""
+    row = re.search(rf"<tr><td><b>{re.escape(condition)}</b>.*?</tr>", page)[0]
+    return [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<td.*?</td>", row)]
+
+
+def test_a_condition_is_told_with_its_intervals(record):
+    c = next(c for c in record["conditions"] if c["condition"] == "layers")
+    c |= {"wer": {"mean": 0.1234, "std": 0.01, "ci95": [0.11, 0.14], "n": 3, "over": {"chips": 3, "utterances": 40}},
+          "added": {**c["added"], "mean": -0.005, "ci95": [-0.01, 0.0025]},
+          "removed": {**c["removed"], "mean": 0.57, "ci95": [0.4, float("inf")]},
+          "kl": {**c["kl"], "mean": 0.0021, "ci95": [0.002, 0.0022]},
+          "standard_errors": 5.04, "mean_bits": 8.0, "adc_energy_share": 0.9876}  # fmt: skip
+    page = asr.page(record, {})
+    assert cells(page, "layers")[1:8] == ["12.34 [11.00, 14.00]", "-0.50 [-1.00, +0.25]", "+5.0", "57 % [40, ∞]",
+                                          "2.1 [2, 2.2]", "8", "0.988 ×"]  # fmt: skip
+    assert "3 chips, 40 utterances" in page and "(automatic)" in cells(page, "layers")[0]
+
+
+def test_a_share_that_is_not_resolved_is_not_quoted(record):
+    for c in record["conditions"]:
+        c["removed"] = None
+    page = asr.page(record, {})
+    assert cells(page, "layers")[4] == "not quoted: gap under 4 standard errors"
+    assert cells(page, "default")[4] == "–"
+
+
+def test_without_the_default_the_share_has_nothing_to_refer_to():
+    record, rows = made({"layers": 0.2, "pos-1/7": 0.2})
+    assert asr_figures.wer(record, rows) and asr_layer_figures.columns(record, rows, 4)
+    assert cells(asr.page(record, {}), "layers")[4] == "no default condition"
+
+
+def test_several_resolutions_and_seeds():
+    record, rows = made({"default": 0.3, "layers": 0.2}, bits=(3, 4), seeds=2, chips=2)
+    text = read(asr.page(record, {"wer": asr_figures.wer(record, rows), "kl": asr_figures.kl(record)})).text
+    assert "Weights of 3 bits." in text and "Weights of 4 bits." in text and "2 seeds, 4 chips, 40 utterances" in text
+
+
+def unknown(value, to):
+    """The same with every float replaced by the next of `to`."""
+    if isinstance(value, dict):
+        return {k: unknown(v, to) for k, v in value.items()}
+    if isinstance(value, list):
+        return [unknown(v, to) for v in value]
+    return next(to) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("to", [(None,), (float("nan"),), (float("inf"),), (0.5, None, float("inf"), float("nan"))])
+def test_unknown_numbers_do_not_stop_the_page(record, to):
+    source = itertools.cycle(to)
+    for part in ("conditions", "layers", "networks"):
+        record[part] = unknown(record[part], source)
+    shown = read(asr.page(record, {})).text.split("Configuration, resolved")[0]
+    assert not re.search(r"\b(nan|inf|None)\b", shown) and "default" in shown
+
+
+def test_unknown_numbers_do_not_stop_the_figures(run, record):
+    source = itertools.cycle((0.5, None, float("inf"), float("nan")))
+    for part in ("conditions", "layers", "networks"):
+        record[part] = unknown(record[part], source)
+    assert {"wer", "columns_4", "saturation_4", "error_4"} <= set(asr_figures.figures(record, run[1]))
+
+
+def test_nothing_on_chips_leaves_a_page(run, record):
+    record |= {"conditions": [], "layers": [], "networks": [], "goals": []}
+    rows = {k: v for k, v in run[1].items() if k in ("words", "histogram_edges")}
+    assert asr_figures.figures(record, rows) == {}
+    assert "No layer converts with linear ADCs" in read(asr.page(record, {})).text

@@ -6,24 +6,31 @@ from typing import Any
 from anaxon.report import asr_tables, html, network
 from anaxon.report.asr_tables import by_bits, ends, number, over, share
 from anaxon.runs.asr import SHOWN_FRAMES
+from anaxon.runs.asr_conditions import DIGITAL, NO_LINEAR
 
 CAPTIONS = {
     "wer": "Word error rate by condition. Bars are 95 % intervals of the mean, dots the single chips, the line the "
     "quantised digital network on the same sentences (a short line where a condition has a network of its own). All "
     "conditions hear the same sentences, and chip i has the same cells in all of them: differences are surer than the "
     "bars suggest.",
-    "columns": "How column values lie in the hardware's own ADC range (±1, full lines), layer by layer: one curve a "
-    "block, of the first chip over one batch. The outermost bins hold everything beyond. Dashed: ranges that the "
-    "automatic condition chose, the smallest and the largest of each kind of layer.",
+    "columns": "How column values lie in the hardware's own ADC range (±1, red), layer by layer: one curve a block, "
+    "the first the darkest, of the first chip over one batch. The outermost bins hold everything further out. Dashed: "
+    "ranges that the automatic condition at equal bits chose, the smallest and the largest of each kind of layer; "
+    "those beyond the picture are not drawn.",
     "saturation": "Share of conversions beyond the range: of a layer, and of its worst array. First chip, one batch. "
     "White is none at all; grey is a layer that does not convert in this condition.",
-    "arrays": "Saturation of every physical array behind the layers that transform positional encodings, by bit plane.",
+    "arrays": "Every physical array of the layers that transform positional encodings, a dot each: share of its "
+    "conversions beyond the range. Slice 0 holds the lowest bits of the weights. Dots at the lower edge never "
+    "saturate.",
     "error": "Relative error of every layer's products at the inputs it has on the chip, in the 2-norm. First chip, "
     "one batch.",
     "kl": "Word error rate against the KL divergence of the posteriors from the digital network's: bars are 95 % "
     "intervals. KL tells conditions apart before words change.",
     "losses": "Training losses, a line for each seed: the float network, and the quantised ones that start from it.",
 }
+
+
+NO_CURES = ("default", DIGITAL, NO_LINEAR)  # the last one is another network
 
 
 def page(record: dict[str, Any], figures: dict[str, bytes]) -> str:
@@ -98,10 +105,10 @@ def _tiles(record: dict[str, Any]) -> list[tuple[str, str, str]]:
     ]
     for bits, mine in list(by_bits(record["conditions"]).items())[:1]:
         known = {c["condition"]: c for c in mine}
-        cures = [c for c in mine if c["equal_bits"] and c["condition"] not in ("default", "digital-encodings")]
+        cures = [c for c in mine if c["equal_bits"] and c["condition"] not in NO_CURES and c["wer"]["mean"] is not None]
         best = min(cures, key=lambda c: c["wer"]["mean"], default=None)
-        for name, c in (("default ADC", known.get("default")), ("best at equal bits", best),
-                        ("encodings digital", known.get("digital-encodings"))):  # fmt: skip
+        for name, c in (("default ADC", known.get("default")), ("best cure at equal bits", best),
+                        ("encodings digital", known.get(DIGITAL))):  # fmt: skip
             shown += [_tile(f"On chips, {name}", bits, c)] if c else []
     return shown
 
@@ -135,8 +142,8 @@ def _origin(data: dict[str, Any]) -> str:
     return html.warning(
         f"<p><b>This speech is synthetic</b> ({escape(data['name'])}): sentences of a small grammar, spoken by a "
         "formant synthesiser. A word error rate on it says nothing about real speech and must not be compared with "
-        "published ones. It does say how the same network fares with and without analog hardware, and behind which ADC. Give a "
-        f"LibriSpeech or TED-LIUM 2 folder as <code>data.path</code> for a real corpus.</p><p>{told}</p>"
+        "published ones. It does say how the same network fares with and without analog hardware, and behind which "
+        f"ADC. Give a LibriSpeech or TED-LIUM 2 folder as <code>data.path</code> for a real corpus.</p><p>{told}</p>"
     )
 
 
@@ -151,8 +158,9 @@ def _conditions_told(record: dict[str, Any]) -> str:
     return (
         "<p>“Over digital” is paired with the quantised network that the condition puts on chips, on the same "
         "sentences. The share removed is (default - condition) / (default - digital), with Fieller's interval, "
-        "and is told only where the gap is 4 standard errors or more. KL is to the posteriors of that digital network, per frame. ADC "
-        "energy is conversions × energy of their bits by the component table, relative to the default condition. "
+        "and is told only where the gap is 4 of its standard errors or more. KL is to the posteriors of that digital "
+        "network, per frame. ADC energy is conversions × energy of their bits by the component table, relative to the "
+        "default condition. "
         "Conditions that are not automatic are the papers' (p/r: precision/range bits). A decoder without a language "
         "model (best path) writes the words.</p>"
     )

@@ -18,6 +18,7 @@ def figures(record: dict[str, Any], rows: Rows) -> dict[str, bytes]:
     for bits in by_bits(record["layers"]):
         drawn[f"columns_{bits}"] = of_layers.columns(record, rows, bits)
         drawn[f"saturation_{bits}"] = of_layers.saturation(record, bits)
+        drawn[f"arrays_{bits}"] = of_layers.arrays(record, rows, bits)
         drawn[f"error_{bits}"] = of_layers.error(record, bits)
     drawn |= {"kl": kl(record), "losses": losses(record)}
     return {name: image for name, image in drawn.items() if image is not None}
@@ -84,26 +85,44 @@ def _draw_digital(ax: Any, rows: Rows, bits: int, names: list[str]) -> None:
 
 def kl(record: dict[str, Any]) -> bytes | None:
     """KL to the digital posteriors against WER: a colour for each condition, a marker for each resolution."""
-    import matplotlib
-
     shown = [c for c in record["conditions"] if (c["kl"]["mean"] or 0) > 0]
     if not shown:
         return None
     names = list(dict.fromkeys(c["condition"] for c in record["conditions"]))
     bits = list(by_bits(record["conditions"]))
-    colours = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
-    with figure(6.4, 4.4) as (drawing, ax):
+    with figure(7.0, 5.0) as (drawing, ax):
         for c in shown:
-            name, level = c["condition"], bits.index(c["bits"])
             xerr = _bar(c["kl"]) * 10  # in mnats: 1000 instead of 100
             ax.errorbar([1e3 * c["kl"]["mean"]], _percent([c["wer"]["mean"]]), xerr=xerr, yerr=_bar(c["wer"]),
-                        fmt=MARKERS[level % len(MARKERS)], color=colours[names.index(name) % 20], ms=6, elinewidth=0.8,
-                        label=name + f", {c['bits']} bits" * (len(bits) > 1))  # fmt: skip
+                        fmt=_marker(bits, c["bits"]), color=_colour(names, c["condition"]), ms=6,
+                        elinewidth=0.8)  # fmt: skip
         ax.set(xscale="log", xlabel="KL to the digital posteriors [mnats/frame]", ylabel="word error rate [%]",
                title="Posteriors and words")  # fmt: skip
+        for axis in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+            axis("{x:g}")
+        ax.tick_params(axis="x", which="minor", labelsize=7.5)
         ax.grid()
-        drawing.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+        _explain(ax, names, bits)
+        drawing.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
         return png(drawing)
+
+
+def _colour(names: list[str], name: str) -> Any:
+    import matplotlib
+
+    return matplotlib.colormaps["tab20"](names.index(name) % 20)
+
+
+def _marker(bits: list[int], which: int) -> str:
+    return MARKERS[bits.index(which) % len(MARKERS)]
+
+
+def _explain(ax: Any, names: list[str], bits: list[int]) -> None:
+    """Entries of the legend: conditions by colour, resolutions by marker where there are several."""
+    for name in names:
+        ax.plot([], [], "s", color=_colour(names, name), label=name)
+    for b in bits if len(bits) > 1 else ():
+        ax.plot([], [], _marker(bits, b), color=MUTED, label=f"{b}-bit weights")
 
 
 def losses(record: dict[str, Any]) -> bytes | None:
@@ -117,7 +136,7 @@ def losses(record: dict[str, Any]) -> bytes | None:
     floats = [n for n in networks if n["bits"] == first]  # the same float networks at all resolutions
     bits = sorted({n["bits"] for n in networks})
     shades = matplotlib.colormaps["viridis"](np.linspace(0.1, 0.85, len(bits)))
-    with figure(6.4, 3.6, ncols=2) as (drawing, axes):
+    with figure(7.0, 3.9, ncols=2) as (drawing, axes):
         for n in floats:
             label = n["kind"] or "as configured"
             _lines(axes[0], n["float_loss"], label, DIGITAL if not n["kind"] else MUTED, "-")
@@ -127,7 +146,7 @@ def losses(record: dict[str, Any]) -> bytes | None:
         for ax, title in zip(axes, ("Float", "Quantised"), strict=True):
             ax.set(title=title, xlabel="epoch", ylabel="CTC loss [nats/token]")
             ax.grid()
-            ax.legend(fontsize=8)
+            ax.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         return png(drawing)
 
 

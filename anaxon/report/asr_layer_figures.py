@@ -40,7 +40,9 @@ def columns(record: dict[str, Any], rows: Rows, bits: int) -> bytes | None:
     size = (2.9 * across + 0.6, 2.2 * down + 0.9)
     with figure(*size, nrows=down, ncols=across, sharex=True, sharey=True, squeeze=False) as (drawing, axes):
         for i, (kind, paths) in enumerate(kinds.items()):
-            _draw_columns(axes.flat[i], kind, [seen[p] for p in paths], rows["histogram_edges"],
+            lost = [x["saturation"] for x in entries if x["condition"] == condition and x["path"] in paths]
+            axes.flat[i].set_title(f"{kind}\n{_percent(lost)} saturated", fontsize=8.5)
+            _draw_columns(axes.flat[i], [seen[p] for p in paths], rows["histogram_edges"],
                           [r for p in paths for r in chosen.get(p, [])])  # fmt: skip
         for ax in axes.flat[len(kinds) :]:
             ax.set_visible(False)
@@ -68,7 +70,7 @@ def _chosen(record: dict[str, Any], entries: Entries) -> dict[str, list[float]]:
     return {x["path"]: [v / own for v in x["full_scale"] if v] for x in entries if x["condition"] == automatic[0]}
 
 
-def _draw_columns(ax: Any, kind: str, shares: list[np.ndarray], edges: np.ndarray, chosen: list[float]) -> None:
+def _draw_columns(ax: Any, shares: list[np.ndarray], edges: np.ndarray, chosen: list[float]) -> None:
     for i, share in enumerate(shares):
         values = np.where(share > 0, share, np.nan)
         ax.stairs(np.maximum(values, LEAST), edges, color=CHIPS, alpha=1 - 0.7 * i / max(1, len(shares) - 1), lw=1)
@@ -77,22 +79,58 @@ def _draw_columns(ax: Any, kind: str, shares: list[np.ndarray], edges: np.ndarra
         for value in {min(chosen), max(chosen)} if chosen else ():
             if value < edges[-1]:
                 ax.axvline(side * value, color=MUTED, lw=1, ls="--")
-    beyond = np.mean([_beyond(s, edges) for s in shares])
-    ax.set_title(f"{kind}\n{100 * beyond:.2g} % beyond", fontsize=8.5)
     ax.set(yscale="log", ylim=(LEAST, 1.0))
     ax.grid()
 
 
-def _beyond(share: np.ndarray, edges: np.ndarray) -> float:
-    """Share of the bins that lie beyond the own range."""
-    middle = (edges[1:] + edges[:-1]) / 2
-    return float(share[np.abs(middle) > 1].sum() / max(share.sum(), 1e-30))
+def _percent(shares: list[float | None]) -> str:
+    """The mean of what is known: `12 %`, or `none`."""
+    known = [s for s in shares if s is not None and np.isfinite(s)]
+    mean = 100 * float(np.mean(known)) if known else 0.0
+    return f"{mean:.2g} %" if mean >= 0.001 else "none" if mean == 0 else "< 0.001 %"
 
 
 def saturation(record: dict[str, Any], bits: int) -> bytes | None:
     """Saturated conversions of every layer, and of its worst array, by condition."""
     panels = {"saturation": "saturated conversions", "worst_array": "saturated in the worst array"}
     return _maps(record, bits, panels, (LEAST, 1.0), "share")
+
+
+def arrays(record: dict[str, Any], rows: Rows, bits: int) -> bytes | None:
+    """Saturation of every physical array that encodings pass: a row for each condition, coloured by slice."""
+    names = list(dict.fromkeys(c["condition"] for c in record["conditions"] if c["bits"] == bits))
+    paths = {x["path"] for x in record["layers"] if x["encodings"]}
+    found = {n: v for n in names if (v := _of_arrays(rows, bits, n, paths)) is not None}
+    if not found:
+        return None
+    slices = max(len(v) for v in found.values())
+    with figure(6.4, 1.5 + 0.45 * len(found)) as (drawing, ax):
+        for s in range(slices):
+            colour = _shade(s, slices)
+            for place, values in enumerate(found.values()):
+                mine = np.maximum(values[s], LEAST) if s < len(values) else np.zeros(0)
+                level = place + 0.6 * ((s + 0.5) / slices - 0.5)
+                ax.plot(mine, np.full(mine.size, level), ".", ms=4, color=colour, alpha=0.7,
+                        label=f"slice {s}" if place == 0 else None)  # fmt: skip
+        ax.set(xscale="log", xlim=(LEAST / 1.5, 1.5), xlabel="share of an array's conversions beyond the range",
+               ylim=(len(found) - 0.5, -0.5), title=f"Arrays behind the encodings, {bits}-bit weights")  # fmt: skip
+        ax.set_yticks(range(len(found)), list(found))
+        ax.grid(axis="x")
+        drawing.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
+        return png(drawing)
+
+
+def _shade(index: int, count: int) -> Any:
+    import matplotlib
+
+    return matplotlib.colormaps["viridis"](0.1 + 0.75 * index / max(1, count - 1))
+
+
+def _of_arrays(rows: Rows, bits: int, condition: str, paths: set[str]) -> np.ndarray | None:
+    """Saturation by array of all these layers, `[slices, arrays]`."""
+    start = f"saturation/{bits}/{condition.replace('/', '_')}/"
+    seen = [np.asarray(v) for k, v in rows.items() if k.startswith(start) and k.removeprefix(start) in paths]
+    return np.concatenate([v.reshape(len(v), -1) for v in seen], axis=1) if seen else None
 
 
 def error(record: dict[str, Any], bits: int) -> bytes | None:

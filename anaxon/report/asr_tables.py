@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from anaxon.rates.intervals import LEAST
 from anaxon.report.html import card, table
 
 EFFECTS = {"seed": "training seed", "chip": "chip", "utterance": "utterance", "seed_utterance": "seed × utterance",
            "rest": "rest (chip × utterance, read noise)"}  # fmt: skip
-UNKNOWN = "–"
+UNKNOWN, NOT_QUOTED = "–", f"not quoted: gap under {LEAST:g} standard errors"
 
 
 def number(value: Any, shape: str, unit: str = "", scale: float = 1.0) -> str:
@@ -54,7 +55,8 @@ def conditions(record: dict[str, Any]) -> str:
             "saturated in linear_pos"]  # fmt: skip
     parts = []
     for bits, mine in by_bits(record["conditions"]).items():
-        rows = [_condition(c, [x for x in record["layers"] if _is_of(x, c)]) for c in mine]
+        missing = "no default condition" if all(c["condition"] != "default" for c in mine) else NOT_QUOTED
+        rows = [_condition(c, [x for x in record["layers"] if _is_of(x, c)], missing) for c in mine]
         intervals = sorted({over(c["wer"]) for c in mine})
         parts.append(
             f"<p><b>Weights of {bits} bits.</b> Intervals are over {escape(' or '.join(intervals))}; those of KL over "
@@ -67,7 +69,7 @@ def _is_of(layer: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
     return (layer["bits"], layer["condition"]) == (condition["bits"], condition["condition"])
 
 
-def _condition(c: dict[str, Any], layers: list[dict[str, Any]]) -> list[str]:
+def _condition(c: dict[str, Any], layers: list[dict[str, Any]], missing: str) -> list[str]:
     encodings = [x["saturation"] for x in layers if x["encodings"]]
     kind = "automatic" if c["automatic"] else ""
     unequal = "" if c["equal_bits"] else "other bits than the default"
@@ -77,7 +79,7 @@ def _condition(c: dict[str, Any], layers: list[dict[str, Any]]) -> list[str]:
         f"{number(c['wer']['mean'], '.2f', scale=100)} {ends(c['wer'], '.2f')}",
         f"{number(c['added']['mean'], '+.2f', scale=100)} {ends(c['added'], '+.2f')}",
         number(c["standard_errors"], "+.1f"),
-        _removed(c),
+        _removed(c, missing),
         f"{number(c['kl']['mean'], '.3g', scale=1e3)} {ends(c['kl'], '.3g', 1e3)}",
         number(c["mean_bits"], ".3g"),
         f"{number(c['adc_energy_share'], '.3f')} ×",
@@ -85,12 +87,12 @@ def _condition(c: dict[str, Any], layers: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _removed(c: Mapping[str, Any]) -> str:
+def _removed(c: Mapping[str, Any], missing: str) -> str:
     if c["condition"] == "default":
         return UNKNOWN
     removed = c.get("removed")
     if removed is None:
-        return "not quoted: gap under 4 standard errors, or no default"
+        return missing
     return f"{share(removed['mean'], '.0f')} {ends(removed, '.0f')}"
 
 
