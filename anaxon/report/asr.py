@@ -41,8 +41,8 @@ def page(record: dict[str, Any], figures: dict[str, bytes]) -> str:
         html.tiles(_tiles(record)),
         "<h2>What was asked, what was obtained</h2>",
         asr_tables.goals(record),
-        "<p>A share of (default - digital) is judged by its estimate, and the best of several conditions is taken: "
-        "read it with the interval below.</p>",
+        "<p>Goals are judged by estimates, whatever their intervals, and the best of several conditions is taken: read "
+        "them with the intervals below.</p>",
         "<h2>What the data are</h2>",
         _data(record["data"]),
         "<h2>Conditions</h2>",
@@ -77,7 +77,7 @@ PUBLISHED = (
     "larger networks, a language model, another simulator.</p><ul>"
     "<li>Rossenbach et al., “Running Conventional Automatic Speech Recognition on Memristor Hardware: A Simulated "
     "Approach”, arXiv 2505.24721: 3-bit weights with a relative degradation of the word error rate of 25 % when the "
-    "linear operations of a Conformer run on simulated memristors (TED-LIUM 2).</li>"
+    "linear operations of a Conformer run on simulated memristors.</li>"
     "<li>Hilmes et al., arXiv 2606.13379: transformed positional encodings overflow the ADC; moving bits from "
     "precision to range in <code>linear_pos</code> removes about 50 % of the relative degradation on hardware, "
     "leaving that layer out and training anew about 30 %.</li></ul>"
@@ -169,10 +169,11 @@ def _conditions_told(record: dict[str, Any]) -> str:
 def _facts(record: dict[str, Any]) -> list[list[str]]:
     data, config = record["data"], record["config"]
     study, tuning = config["study"], config["quantised"]
+    seeds = ", ".join(str(record["seed"] + i) for i in range(study["seeds"]))
     chips = " (fresh chips in every step)" * bool(tuning["chips"])
     return [
         ["Corpus", f"{escape(data['name'])}, checksum {escape(str(data['checksum']))}"],
-        ["Float training", f"{config['training']['epochs']} epochs, {study['seeds']} seeds from {record['seed']} on"],
+        ["Float training", f"{config['training']['epochs']} epochs, seeds {seeds}"],
         ["Quantised training", f"{tuning['epochs']} further epochs at every resolution{chips}, activations of "
                                f"{tuning['activation_bits']} bits, ranges by {escape(tuning['observer'])}"],
         ["Chips", f"{study['chips']} of every network, the same in all conditions; they hear "

@@ -60,7 +60,7 @@ def conditions(record: dict[str, Any]) -> str:
         intervals = sorted({over(c["wer"]) for c in mine})
         parts.append(
             f"<p><b>Weights of {bits} bits.</b> Intervals are over {escape(' or '.join(intervals))}; those of KL over "
-            f"chips alone.</p>{card(table(head, rows, tuple(range(1, len(head)))))}"
+            f"chips alone, for these seeds and sentences.</p>{card(table(head, rows, tuple(range(1, len(head)))))}"
         )
     return "".join(parts)
 
