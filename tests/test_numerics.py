@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anaxon.numerics import clip, contract, quantise, safe_scale, ste_round
+from anaxon.numerics import clip, contract, contract_coarsely, contract_half, quantise, safe_scale, ste_round
 
 VECTOR = (((1,), (0,)), ((), ()))
 
@@ -90,3 +90,50 @@ def test_the_largest_weight_of_an_absmax_scale_has_gradient_one(levels):
 def test_scale_of_nothing_is_one():
     np.testing.assert_array_equal(safe_scale(jnp.array([0.0, 2.0])), [1, 2])
     assert np.all(np.isfinite(jax.jacrev(lambda w: w / safe_scale(jnp.max(jnp.abs(w))))(jnp.zeros(3))))
+
+
+BATCHED = (((2,), (1,)), ((0,), (0,)))
+HALVES = {"float16": jnp.float16, "bfloat16": jnp.bfloat16}
+
+
+def half_data(dtype, decades=0.0):
+    """Operands of one array's rows, the left ones over decades, and in float64 the product of what they hold."""
+    rng = np.random.default_rng(3)
+    lhs = (40 * rng.normal(size=(3, 40, 128)) * 10.0 ** rng.uniform(-decades, 0, (3, 40, 128))).astype(np.float32)
+    rhs = jnp.asarray(rng.uniform(-1, 1, (3, 128, 7)), dtype)
+    exact = np.asarray(lhs, np.float64) @ np.asarray(rhs, np.float64)
+    return lhs, rhs, exact
+
+
+@pytest.mark.parametrize(("name", "bound"), [("float16", 2**-22), ("bfloat16", 2**-16)])
+def test_a_product_in_halves_is_that_of_the_given_numbers(name, bound):
+    """Two parts hold 22 bits of the left side (16 in bfloat16): far more than the 11 (8) bits of one."""
+    lhs, rhs, exact = half_data(HALVES[name])
+    found = contract_half(lhs, rhs, BATCHED)
+    assert found.dtype == jnp.float32
+    lost = lambda y: np.linalg.norm(y - exact) / np.linalg.norm(exact)  # noqa: E731
+    assert lost(found) < bound
+    assert lost(contract(lhs.astype(HALVES[name]), rhs, BATCHED)) > 30 * bound
+
+
+@pytest.mark.parametrize(("name", "bits"), [("float16", 23), ("bfloat16", 16)])
+def test_what_small_values_lose_beside_large_ones_is_a_part_of_the_largest(name, bits):
+    """Every product is right to `2**-bits` of the largest left value: half of the last of two parts of 11 or 8 bits."""
+    lhs, rhs, exact = half_data(HALVES[name], decades=9.0)
+    sums = np.sum(np.abs(np.asarray(rhs, np.float64)), 1, keepdims=True)
+    assert np.all(np.abs(contract_half(lhs, rhs, BATCHED) - exact) < 2.0**-bits * np.abs(lhs).max() * sums)
+
+
+@pytest.mark.parametrize(("name", "bits"), [("float16", 11), ("bfloat16", 8)])
+def test_a_coarse_product_is_right_to_the_bits_of_a_half(name, bits):
+    lhs, rhs, _ = half_data(HALVES[name])
+    lhs, rhs = np.abs(lhs), jnp.abs(rhs)  # a variance is a sum of squares
+    exact = np.asarray(lhs, np.float64) @ np.asarray(rhs, np.float64)
+    found = contract_coarsely(lhs, rhs, BATCHED)
+    assert found.dtype == jnp.float32
+    assert np.abs(found - exact).max() < 2.0**-bits * exact.max()
+
+
+@pytest.mark.parametrize("product", [contract_half, contract_coarsely])
+def test_a_product_in_halves_with_nothing_is_nothing(product):
+    np.testing.assert_array_equal(product(jnp.zeros((2, 3)), jnp.ones((3, 4), jnp.float16), VECTOR), np.zeros((2, 4)))

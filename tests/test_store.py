@@ -126,3 +126,20 @@ def test_a_ramp_measured_on_a_real_chip_is_kept(tmp_path):
     np.testing.assert_allclose(found.hardware[0].activation.measured["tanh"], steps, rtol=1e-6)
     run = jax.jit(lambda plan: ax.analog(fn)(jax.random.key(0), ax.program(jax.random.key(1), plan, params), x))
     np.testing.assert_array_equal(run(plan), run(found))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_a_compact_chip_comes_back_bit_for_bit(dtype, tmp_path):
+    chip = ax.compact(programmed(planned(HARDWARE["gaussian"])), dtype)
+    ax.save(tmp_path / "as it is", chip)
+    ax.save(tmp_path / "made small", programmed(planned(HARDWARE["gaussian"])), dtype=dtype)
+    run = jax.jit(ax.analog(fn))
+    for name in ("as it is", "made small"):
+        back = ax.load(tmp_path / name, PARAMS, dtype=dtype)
+        one, other = (jax.tree.leaves(cells_of(c)["dense/kernel"]) for c in (chip, back))
+        for a, b in zip(one, other, strict=True):
+            assert a.dtype == b.dtype == dtype
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(run(jax.random.key(4), back, X), run(jax.random.key(4), chip, X))
+        wide = jax.tree.leaves(cells_of(ax.load(tmp_path / name, PARAMS))["dense/kernel"])
+        assert all(w.dtype == jnp.float32 and np.array_equal(w, a) for w, a in zip(wide, one, strict=True))
