@@ -181,7 +181,7 @@ def _leaf(name: str, entry: dict, arrays: dict[str, Any], plan: Plan, dtype: Any
     if "array" in entry:
         return _decode(entry, arrays)
     site = plan.sites[plan.index(name)]
-    cells = [jnp.asarray(arrays[c["array"]], dtype) for c in entry["cells"]]
+    cells = [jnp.asarray(jax.device_get(arrays[c["array"]]), dtype) for c in entry["cells"]]
     hardware = plan.of(site)
     targets = jax.ShapeDtypeStruct((2, hardware.array.slices, *site.shape), jnp.float32)
     structure = jax.eval_shape(hardware.cells.program, jax.random.key(0), targets)

@@ -16,7 +16,7 @@ LAYERS = {
     2: {"crossbar", "attention"},
     3: {"hardware", "presets", "settings"},
     4: {"interpret"},
-    5: {"adc_ranges", "row_offsets", "ensemble", "calibrate", "tune", "store", "statistics", "rates"},
+    5: {"adc_ranges", "columns", "row_offsets", "ensemble", "calibrate", "tune", "store", "statistics", "rates"},
     6: {"flax", "training", "models", "data", "decoding", "report", "cli", "runs"},
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -61,7 +61,9 @@ class CtcTraining:
             raise ValueError(f"training.warm_up must be from 0 to 1; got {self.warm_up!r}")
 
 
-class _State(NamedTuple):
+class State(NamedTuple):
+    """Of a training: `fingerprint` tells one run's checkpoints from another's."""
+
     trained: PyTree
     optimiser: optax.OptState
     carried: PyTree
@@ -132,13 +134,13 @@ def fit(
     """
     optimiser = optimiser_of(config, len(batches))
     state, first = _start(trained, carried, optimiser, config, batches, folder)
-    step = jax.jit(partial(_step, objective, optimiser, config), donate_argnums=0)
+    run = jax.jit(partial(step, objective, optimiser, config), donate_argnums=0)
     with Progress(disable=not progress) as bar:
         task = bar.add_task(name, total=config.epochs * len(batches), completed=first * len(batches))
         for epoch in range(first, config.epochs):
             losses = []
             for batch in _ahead(batches.epoch(config.seed, epoch)):
-                state, loss = step(state, batch)
+                state, loss = run(state, batch)
                 losses.append(loss)
                 bar.advance(task)
             mean = float(np.mean(np.asarray(losses)))
@@ -176,15 +178,12 @@ def _start(
     config: CtcTraining,
     batches: Batches,
     folder: Path | str | None,
-) -> tuple[_State, int]:
+) -> tuple[State, int]:
     """A fresh state, or the one of the newest checkpoint, and the epoch to go on with."""
     mark = zlib.crc32(f"{config} {batches.shapes} {len(batches)}".encode(), batches.checksum)
     for leaf in jax.tree.leaves((trained, carried)):
         mark = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), mark)
-    trained, carried = jax.tree.map(jnp.array, (trained, carried))  # copies: the state is donated
-    state = _State(
-        trained, optimiser.init(trained), carried, jnp.int32(0), jnp.full(config.epochs, jnp.nan), jnp.uint32(mark)
-    )
+    state = fresh(trained, carried, optimiser, config.epochs, mark)
     done = checkpoint.epochs(Path(folder)) if folder is not None else []
     if not done:
         return state, 0
@@ -192,16 +191,25 @@ def _start(
     if int(restored["fingerprint"]) != mark:
         raise ValueError(f"{folder}: these checkpoints are of another training run (its settings, data or first "
                          "weights differ); delete the folder or choose another")  # fmt: skip
-    return _State(**restored), done[-1]
+    return State(**restored), done[-1]
 
 
-def _step(
+def fresh(
+    trained: PyTree, carried: PyTree, optimiser: optax.GradientTransformation, epochs: int, mark: int = 0
+) -> State:
+    """The state before the first step."""
+    trained, carried = jax.tree.map(jnp.array, (trained, carried))  # copies: the state is donated
+    loss = jnp.full(epochs, jnp.nan)
+    return State(trained, optimiser.init(trained), carried, jnp.int32(0), loss, jnp.uint32(mark))
+
+
+def step(
     objective: Objective,
     optimiser: optax.GradientTransformation,
     config: CtcTraining,
-    state: _State,
+    state: State,
     batch: Batch,
-) -> tuple[_State, Array]:
+) -> tuple[State, Array]:
     """One step on one batch."""
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
     mask_key, dropout_key, chip_key = jax.random.split(key, 3)
@@ -214,4 +222,4 @@ def _step(
     (value, carried), grads = jax.value_and_grad(loss, has_aux=True)(state.trained)
     updates, moments = optimiser.update(grads, state.optimiser, state.trained)
     trained = optax.apply_updates(state.trained, updates)
-    return _State(trained, moments, carried, state.step + 1, state.loss, state.fingerprint), value
+    return State(trained, moments, carried, state.step + 1, state.loss, state.fingerprint), value

@@ -97,13 +97,22 @@ def _digital(
     panel: asr_chips.Panel,
     test: asr_chips.Panel,
 ) -> Digital:
-    """The float and the quantised network on the panel, with what chips are compared with, and on the whole test set."""
+    """The float and the quantised network on the panel, where chips are compared with it, and on the whole test set."""
     plan = _plan(settings, net, {asr_networks.PLACED: _perfect(settings, bits)})
     on_panel, reference = asr_chips.digital(net, plan, panel)
     plain, _ = asr_chips.digital(float_, None, panel)
     whole = {"float": asr_chips.digital(float_, None, test)[0], "quantised": asr_chips.digital(net, plan, test)[0]}
-    return Digital(kind, bits, seed, asr_chips.errors_of(panel, on_panel), asr_chips.errors_of(panel, plain), reference,
-                   {name: asr_chips.errors_of(test, texts) for name, texts in whole.items()}, float_.loss, net.loss)  # fmt: skip
+    return Digital(
+        kind=kind,
+        bits=bits,
+        seed=seed,
+        quantised=asr_chips.errors_of(panel, on_panel),
+        float_=asr_chips.errors_of(panel, plain),
+        reference=reference,
+        test={name: asr_chips.errors_of(test, texts) for name, texts in whole.items()},
+        float_loss=float_.loss,
+        quantised_loss=net.loss,
+    )
 
 
 def _plan(settings: Settings, net: Recogniser, rules_: Mapping[str, Any]) -> Plan:
@@ -124,22 +133,20 @@ def _chips(
     """Every condition on the same chips."""
     with folder.busy(f"choosing ranges, seed {seed}, {bits} bits", progress):
         plans = with_shared_shape(_plans(settings, nets, bits, seed, corpus))
+    chip_seed = settings.seed + 1000 * seed + bits  # other chips for every network
     measured = {}
-    for condition, plan in plans.items():
-        kind = condition if condition in nets else ""
-        net = nets[kind]
+    for programs in asr_chips.programs_of(nets, plans):
+        first = next(iter(programs.plans))
+        kind = first if first in nets else ""
         reference = next(d.reference for d in found if (d.kind, d.bits, d.seed) == (kind, bits, seed))
-        name = f"seed {seed}, {bits} bits, {condition}"
+        name = f"seed {seed}, {bits} bits, {', '.join(programs.plans)}"
         with folder.phase(f"chips, {name}"):
-            path = folder.chunks(f"{seed}-{bits}-{condition.replace('/', '_')}")
-            chip_seed = settings.seed + 1000 * seed + bits  # other chips for every network
-            errors, kl = asr_chips.on_chips(
-                net, plan, panel, reference, chip_seed, settings.study.chips, path, progress
-            )
+            path = folder.chunks(f"{seed}-{bits}-{first.replace('/', '_')}")
+            tables = asr_chips.on_chips(programs, panel, reference, chip_seed, settings.study.chips, path, progress)
         with folder.busy(f"columns, {name}", progress):
-            columns = asr_chips.studied(net, plan, panel, chip_seed)
-        measured[condition] = Heard(plan, errors, kl, columns)
-    return measured
+            columns = asr_chips.studied(programs, panel, chip_seed)
+        measured |= {c: Heard(programs.plans[c], *tables[c], columns[c]) for c in programs.plans}
+    return {c: measured[c] for c in plans}
 
 
 def _plans(
@@ -149,11 +156,13 @@ def _plans(
     part = asr_chips.taken(corpus.train, _spread(len(corpus.train), settings.study.calibration))
     batch = asr_chips.panel_of(corpus, part, 0, 10**9).stacks[0]
     inputs = (jax.numpy.asarray(batch.features[0]), jax.numpy.asarray(batch.lengths[0]))
-    plans = {}
+    plans: dict[str, Plan] = {}
+    sweeps: dict[str, dict] = {}  # of every network
     for condition in settings.study.conditions:
-        net = nets[condition if condition in nets else ""]
+        kind = condition if condition in nets else ""
+        net = nets[kind]
         base = _plan(settings, net, rules(hardware, perfect, condition))
-        sample = Sample(net.fn, net.params, jax.random.key(seed), inputs)
+        sample = Sample(net.fn, net.params, jax.random.key(seed), inputs, sweeps.setdefault(kind, {}))
         plans[condition] = CONDITIONS[condition].plan(base, sample)
     return plans
 

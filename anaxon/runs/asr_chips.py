@@ -20,9 +20,10 @@ from anaxon.interpret.analog import analog
 from anaxon.interpret.plan import Chip, Plan
 from anaxon.interpret.program import program
 from anaxon.prng import fold_name
+from anaxon.runs.asr_conditions import shape_of
 from anaxon.runs.asr_networks import Recogniser
 from anaxon.runs.chips import chip_keys, chip_mesh
-from anaxon.types import Array, PyTree
+from anaxon.types import Array, PyTree, replace
 
 
 class Panel(NamedTuple):
@@ -110,35 +111,66 @@ def errors_of(panel: Panel, texts: Sequence[str]) -> WordErrors:
     return word_errors(panel.texts, texts)
 
 
-def on_chips(
-    net: Recogniser,
-    plan: Plan,
-    panel: Panel,
-    reference: list[np.ndarray],
-    seed: int,
-    chips: int,
-    path: Path,
-    progress: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Word errors and KL to the reference [nats/frame] of every chip and utterance, both `[chips, utterances]`.
+class Programs(NamedTuple):
+    """Plans of one network that differ in ranges alone, by condition: one compiled program, and the same cells."""
 
-    Chip i has the same key, and so the same cells, in every condition.
+    net: Recogniser
+    plans: dict[str, Plan]
+
+    @property
+    def ranges(self) -> PyTree:
+        """Of all plans, each leaf `[conditions, ...]`."""
+        return jax.tree.map(lambda *x: jnp.stack(x), *(p.ranges for p in self.plans.values()))
+
+    def chip(self, key: Array) -> Callable[[PyTree], Chip]:
+        """One chip, programmed once, under other ranges."""
+        plan = next(iter(self.plans.values()))
+        chip = program(fold_name(key, "program"), plan, self.net.params)
+        return lambda ranges: replace(chip, plan=replace(plan, ranges=ranges))
+
+
+def programs_of(nets: dict[str, Recogniser], plans: dict[str, Plan]) -> list[Programs]:
+    """Conditions in as few programs as their plans allow; `nets` by condition, "" for all others."""
+    found: dict[Any, Programs] = {}
+    for condition, plan in plans.items():
+        kind = condition if condition in nets else ""
+        # An offset of the operand is programmed into the chip: such a plan stands alone.
+        alone = condition if any(r.offset is not None for r in plan.ranges) else ""
+        numbers = tuple(float(x) for h in plan.hardware for x in jax.tree.leaves(h.adc))
+        key = (kind, alone, numbers, shape_of(plan))
+        found.setdefault(key, Programs(nets[kind], {})).plans[condition] = plan
+    return list(found.values())
+
+
+def on_chips(
+    programs: Programs, panel: Panel, reference: list[np.ndarray], seed: int, chips: int, path: Path, progress: bool
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Word errors and KL to the reference [nats/frame] of every condition, chip and utterance.
+
+    Both `[chips, utterances]`, by condition. Chip i has the same key, and so the same cells, in every condition.
     """
-    exact = [jnp.asarray(r) for r in reference]
+    net, exact = programs.net, [jnp.asarray(r) for r in reference]
 
     def one(key: Array) -> list[tuple[Array, Array]]:
-        chip = program(fold_name(key, "program"), plan, net.params)
-        heard = listen(panel, _saying(net, chip, fold_name(key, "read")))
-        return [
-            (jax.vmap(best_path)(p, n).astype(jnp.uint8), jax.vmap(kl)(e, p, n))
-            for (p, n), e in zip(heard, exact, strict=True)
-        ]
+        chip_of = programs.chip(key)
+
+        def read(ranges: PyTree) -> list[tuple[Array, Array]]:
+            heard = listen(panel, _saying(net, chip_of(ranges), fold_name(key, "read")))
+            return [
+                (jax.vmap(best_path)(p, n).astype(jnp.uint8), jax.vmap(kl)(e, p, n))
+                for (p, n), e in zip(heard, exact, strict=True)
+            ]
+
+        return jax.lax.map(read, programs.ranges)
 
     mesh = chip_mesh()
     chunk = mesh.size if mesh is not None else 1
     found = ensemble(one, chip_keys(seed, chips), chunk=chunk, mesh=mesh, progress=progress, path=path)
-    errors = [errors_of(panel, transcripts(panel, [p[i] for p, _ in found])).errors for i in range(chips)]
-    return np.stack(errors), _in_order(panel, [k for _, k in found])
+    tables = {}
+    for j, condition in enumerate(programs.plans):
+        errors = [errors_of(panel, transcripts(panel, [p[i, j] for p, _ in found])).errors for i in range(chips)]
+        tables[condition] = np.stack(errors), _in_order(panel, [k[:, j] for _, k in found])
+    return tables
 
 
 def _saying(net: Recogniser, chip: Chip, key: Array) -> Say:
@@ -157,14 +189,15 @@ def _in_order(panel: Panel, values: Sequence[np.ndarray]) -> np.ndarray:
     return table
 
 
-def studied(net: Recogniser, plan: Plan, panel: Panel, seed: int) -> dict[str, Columns]:
-    """Columns of every layer on the first chip, over the first batch of the panel."""
-    stack = panel.stacks[0]
-    key = chip_keys(seed, 1)[0]
+def studied(programs: Programs, panel: Panel, seed: int) -> dict[str, dict[str, Columns]]:
+    """Columns of every layer on the first chip, over the first batch of the panel, by condition."""
+    stack, key = panel.stacks[0], chip_keys(seed, 1)[0]
+    study = column_study(programs.net.fn)
 
     @jax.jit
-    def run(params: PyTree, features: Array, lengths: Array) -> dict[str, Columns]:
-        chip = program(fold_name(key, "program"), plan, params)
-        return column_study(net.fn)(fold_name(key, "study"), chip, params, features, lengths)
+    def run(params: PyTree, ranges: PyTree, features: Array, lengths: Array) -> dict[str, Columns]:
+        chip = programs._replace(net=programs.net._replace(params=params)).chip(key)(ranges)
+        return study(fold_name(key, "study"), chip, params, features, lengths)
 
-    return jax.device_get(run(net.params, jnp.asarray(stack.features[0]), jnp.asarray(stack.lengths[0])))
+    inputs = jnp.asarray(stack.features[0]), jnp.asarray(stack.lengths[0])
+    return {c: jax.device_get(run(programs.net.params, p.ranges, *inputs)) for c, p in programs.plans.items()}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 
-from anaxon.adc_ranges import allocate, gain_by_array, split_by_layer, sweep_ranges, with_adcs, with_full_scales
+from anaxon.adc_ranges import Sweep, allocate, gain_by_array, split_by_layer, sweep_ranges, with_adcs, with_full_scales
 from anaxon.converter.adc import ADC
 from anaxon.hardware import Hardware
 from anaxon.interpret.plan import Plan
@@ -23,12 +23,22 @@ BUDGET_BITS = tuple(range(4, 13))  # resolutions that the budget may choose
 
 
 class Sample(NamedTuple):
-    """A network with inputs to choose from: `fn(params, *inputs)`, its digital weights, a key for the chip used."""
+    """A network with inputs to choose from: `fn(params, *inputs)`, its digital weights, a key for the chip used.
+
+    `sweeps` keeps what was measured on the default plan, for the next condition that asks for it.
+    """
 
     fn: Callable
     params: PyTree
     key: Array
     inputs: tuple
+    sweeps: dict[tuple[int, ...], dict[str, Sweep]]
+
+    def sweep(self, plan: Plan, bits: tuple[int, ...] = (8,)) -> dict[str, Sweep]:
+        """Every range at these resolutions, on the default plan."""
+        if bits not in self.sweeps:
+            self.sweeps[bits] = sweep_ranges(self.fn, bits)(self.key, plan, self.params, *self.inputs)
+        return self.sweeps[bits]
 
 
 @dataclass(frozen=True)
@@ -76,16 +86,15 @@ def encoding_paths(plan: Plan) -> list[str]:
 
 
 def _layers(plan: Plan, sample: Sample) -> Plan:
-    return split_by_layer(plan, sweep_ranges(sample.fn)(sample.key, plan, sample.params, *sample.inputs))
+    return split_by_layer(plan, sample.sweep(plan))
 
 
 def _arrays(plan: Plan, sample: Sample) -> Plan:
-    return gain_by_array(plan, sweep_ranges(sample.fn)(sample.key, plan, sample.params, *sample.inputs))
+    return gain_by_array(plan, sample.sweep(plan))
 
 
 def _budget(plan: Plan, sample: Sample) -> Plan:
-    sweeps = sweep_ranges(sample.fn, BUDGET_BITS)(sample.key, plan, sample.params, *sample.inputs)
-    return allocate(plan, sweeps)
+    return allocate(plan, sample.sweep(plan, BUDGET_BITS))
 
 
 def _offset(plan: Plan, sample: Sample) -> Plan:

@@ -92,7 +92,7 @@ def _folder(kind: str, corpus: Corpus, *what: Any) -> Path:
 
 
 def perfect_cells(bits: int, activation_bits: int, scale: str = "tensor") -> Hardware:
-    """Hardware whose `analog` is the quantisation-aware forward pass: exact cells and sums, weights and inputs in bits."""
+    """Hardware whose `analog` is the quantisation-aware forward pass: exact cells and sums behind quantisers."""
     array = ArraySpec(rows=ROWS, cols=ROWS, weight_bits=bits, cell_bits=max(1, bits - 1), scale=scale)  # type: ignore[arg-type]
     return Hardware(device=IdealDevice(), array=array, dac=DAC(bits=activation_bits))
 

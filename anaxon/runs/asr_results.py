@@ -111,9 +111,15 @@ def described(measured: Measured) -> dict[str, Any]:
         name: {"utterances": len(s), "words": s.words, "seconds": corpus.seconds(name)}
         for name, s in (("train", corpus.train), ("validation", corpus.validation), ("test", corpus.test))
     }
-    found: dict[str, Any] = {"name": corpus.name, "checksum": corpus.checksum, "synthetic": corpus.name.startswith("synthetic"),
-             "splits": splits, "notes": list(corpus.notes), "panel_utterances": len(measured.panel.texts),
-             "panel_words": int(measured.digital[0].quantised.words.sum())}  # fmt: skip
+    found: dict[str, Any] = {
+        "name": corpus.name,
+        "checksum": corpus.checksum,
+        "synthetic": corpus.name.startswith("synthetic"),
+        "splits": splits,
+        "notes": list(corpus.notes),
+        "panel_utterances": len(measured.panel.texts),
+        "panel_words": int(measured.digital[0].quantised.words.sum()),
+    }
     if measured.real is not None:
         table, words = measured.real.errors[None], measured.real.words
         found["recorded"] = {"name": "Asterisk prompts, one speaker at 8 kHz, the first seed's float network",

@@ -29,9 +29,10 @@ GROUPS = {
     "memory": "peak memory of 10,000 chips beside 100",
     "compile": "compile time with 100 MB of closed-over weights beside explicit arguments",
     "ramp": "a scanned LSTM with ramp ADCs beside one with linear ADCs and digital activations",
+    "recogniser": "a quantisation-aware training step of a Conformer beside the float step",
     "chips": "chips one after another, in batches and all at once",
 }
-ON_ACCELERATOR = ("gaussian", "vcm", "ramp", "chips")
+ON_ACCELERATOR = ("gaussian", "vcm", "ramp", "recogniser", "chips")
 ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "OMP_NUM_THREADS": "1",
