@@ -125,7 +125,7 @@ def _decode(value: Any, arrays: dict[str, Any]) -> Any:
     if not isinstance(value, dict):
         return value
     if "array" in value:
-        return jnp.asarray(arrays[value["array"]])
+        return jnp.asarray(jax.device_get(arrays[value["array"]]))  # bound to no device, as before it was saved
     if "dict" in value:
         return {name: _decode(v, arrays) for name, v in value["dict"].items()}
     if "tuple" in value:

@@ -30,13 +30,39 @@ def layer(params: dict, x: jax.Array) -> jax.Array:
     return x @ params["kernel"]
 
 
-def measure(plan: Plan, params: dict, x: jax.Array, seed: int = 0) -> tuple[float, float]:
+def weights(seed: int) -> dict[str, jax.Array]:
+    """A linear layer as it is initialised, uniform in `+-1 / sqrt(width)`."""
+    bound = WIDTH**-0.5
+    return {"kernel": jax.random.uniform(jax.random.key(seed), (WIDTH, WIDTH), minval=-bound, maxval=bound)}
+
+
+def hardware(bits: int, precision: int, range_: int) -> ax.Hardware:
+    """One-shot VCM cells read with the published port's noise, weights of `bits` bits, an ADC of this split."""
+    preset = ax.preset("vcm-4bit-legacy")
+    adc = ax.ADC.bits(range_bits=range_, precision_bits=precision)
+    return ax.Hardware(device=preset.device, array=ax.Array(weight_bits=bits), dac=preset.dac, adc=adc)
+
+
+def planned(split: tuple[int, int], bits: int, params: dict, x: jax.Array, seed: int = 0) -> Plan:
+    """The calibrated plan of a split (precision, range)."""
+    plan = ax.place(layer, hardware(bits, *split))(params, x)
+    return ax.calibrate(layer)(jax.random.key(seed + 1), plan, params, x)
+
+
+@jax.jit  # splits of as many bits differ in numbers alone: they share a program
+def measured(key: jax.Array, plan: Plan, params: dict, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Error relative to the quantised layer, and the share of saturated conversions, on one chip."""
-    program_key, read_key = jax.random.split(jax.random.key(seed))
+    program_key, read_key = jax.random.split(key)
     chip = ax.program(program_key, plan, params)
     y, layers = ax.observe(layer)(read_key, chip, params, x)
     exact = quantised(params, x, plan.hardware[0].array.weight_bits)
-    return float(jnp.linalg.norm(y - exact) / jnp.linalg.norm(exact)), float(layers["kernel"].saturation)
+    return jnp.linalg.norm(y - exact) / jnp.linalg.norm(exact), layers["kernel"].saturation
+
+
+def measure(plan: Plan, params: dict, x: jax.Array, seed: int = 0) -> tuple[float, float]:
+    """`measured` on the chip of a seed."""
+    error, saturated = measured(jax.random.key(seed), plan, params, x)
+    return float(error), float(saturated)
 
 
 def quantised(params: dict, x: jax.Array, bits: int) -> jax.Array:
@@ -46,34 +72,31 @@ def quantised(params: dict, x: jax.Array, bits: int) -> jax.Array:
     return jnp.matmul(inputs, weight, precision="highest")
 
 
-def conditions(bits: int, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """Every split and every cure: error and saturation."""
-    bound = WIDTH**-0.5
-    params = {"kernel": jax.random.uniform(jax.random.key(seed), (WIDTH, WIDTH), minval=-bound, maxval=bound)}
-    x, key = jnp.asarray(encodings()), jax.random.key(seed + 1)
-    hardware = ax.preset("vcm-4bit-legacy")
-    array = ax.Array(weight_bits=bits)
+def splits(bits: int, seed: int = 0, tried: tuple[tuple[int, int], ...] = SPLITS) -> dict[str, tuple[float, float]]:
+    """Error and saturation of every split of range against precision, one draw of the weights and one chip."""
+    params, x = weights(seed), jnp.asarray(encodings())
+    return {f"{p}/{r}": measure(planned((p, r), bits, params, x, seed), params, x, seed) for p, r in tried}
 
-    def plan_of(precision: int, range_: int) -> Plan:
-        adc = ax.ADC.bits(range_bits=range_, precision_bits=precision)
-        made = ax.Hardware(device=hardware.device, array=array, dac=hardware.dac, adc=adc)
-        return ax.calibrate(layer)(key, ax.place(layer, made)(params, x), params, x)
 
-    found = {f"{p}/{r}": measure(plan_of(p, r), params, x, seed) for p, r in SPLITS}
-    default = plan_of(4, 4)
+def cures(bits: int, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """Error and saturation of what is chosen from data, at the bits of the default 4/4."""
+    params, x, key = weights(seed), jnp.asarray(encodings()), jax.random.key(seed + 1)
+    default = planned((4, 4), bits, params, x, seed)
     sweeps = adc_ranges.sweep_ranges(layer)(key, default, params, x)
-    found["range of the layer"] = measure(adc_ranges.split_by_layer(default, sweeps), params, x, seed)
-    found["gain of each array"] = measure(adc_ranges.gain_by_array(default, sweeps), params, x, seed)
     still = without_offsets(layer)(key, default, params, x)
-    found["mean taken off, 4/4"] = measure(still, params, x, seed)
     again = adc_ranges.sweep_ranges(layer)(key, still, params, x)
-    found["mean taken off, gain of each array"] = measure(adc_ranges.gain_by_array(still, again), params, x, seed)
-    return found
+    plans = {
+        "range of the layer": adc_ranges.split_by_layer(default, sweeps),
+        "gain of each array": adc_ranges.gain_by_array(default, sweeps),
+        "mean taken off, 4/4": still,
+        "mean taken off, gain of each array": adc_ranges.gain_by_array(still, again),
+    }
+    return {name: measure(plan, params, x, seed) for name, plan in plans.items()}
 
 
 # %%
 if __name__ == "__main__":
     for bits in (8, 4):
         print(f"{bits}-bit weights       error  saturated")
-        for name, (error, saturated) in conditions(bits).items():
+        for name, (error, saturated) in {**splits(bits), **cures(bits)}.items():
             print(f"  {name:<36} {error:.4f}  {saturated:.4f}")
