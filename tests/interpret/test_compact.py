@@ -75,7 +75,8 @@ def test_a_net_on_float16_cells_is_that_on_float32_cells_to_a_thousandth():
 
 
 def test_read_noise_and_converters_work_on_compact_cells():
-    hw = ax.preset("vcm-4bit")
+    adc, array = ax.ADC.bits(6, 6), ax.Array(rows=16, weight_bits=None)
+    hw = ax.Hardware(device=ax.Gaussian(sigma=0.05, read_sigma=0.01), array=array, dac=ax.DAC(), adc=adc)
     fn = lambda p, x: x @ p["a"]  # noqa: E731
     params = {"a": PARAMS["a"]}
     chip = ax.program(KEY, ax.place(fn, hw)(params, X), params)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import shutil
 from functools import cache
 
 import jax
@@ -131,9 +132,22 @@ def fit(kind="digital", config=CONFIG, folder=None, on_epoch=None, of=None, star
     return train_ctc.fit(objective, start, carried, batches(config, of), config, folder, False, on_epoch)
 
 
-@cache
-def uninterrupted(kind):
-    return fit(kind)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Of a kind: what an uninterrupted training returns, its folder, and this as it was after epoch 5 of 6."""
+
+    @cache
+    def run(kind):
+        folder = tmp_path_factory.mktemp(kind)
+        left = folder.with_name(f"{folder.name} left")
+
+        def on_epoch(epoch, trained):
+            if epoch == 4:
+                shutil.copytree(folder, left)
+
+        return fit(kind, folder=folder, on_epoch=on_epoch), folder, left
+
+    return run
 
 
 class Interrupt(Exception):
@@ -148,24 +162,29 @@ def stop_after(last):
     return on_epoch
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_interrupted_training_ends_with_the_same_bits(kind, tmp_path):
+def test_an_interrupted_training_ends_with_the_same_bits(whole, tmp_path):
     """It stops after epoch 5 of 6, which is lost: the last checkpoint is that of epoch 4."""
     with pytest.raises(Interrupt):
-        fit(kind, folder=tmp_path, on_epoch=stop_after(4))
+        fit(folder=tmp_path, on_epoch=stop_after(4))
     assert checkpoint.epochs(tmp_path) == [2, 4]
     epochs = []
-    found = fit(kind, folder=tmp_path, on_epoch=lambda epoch, trained: epochs.append(epoch))
+    found = fit(folder=tmp_path, on_epoch=lambda epoch, trained: epochs.append(epoch))
     assert epochs == [4, 5] and checkpoint.epochs(tmp_path) == [4, 6]
-    jax.tree.map(np.testing.assert_array_equal, found, uninterrupted(kind))
-    again = fit(kind, folder=tmp_path, on_epoch=stop_after(0))  # it is done: nothing runs
+    jax.tree.map(np.testing.assert_array_equal, found, whole("digital")[0])
+    again = fit(folder=tmp_path, on_epoch=stop_after(0))  # it is done: nothing runs
     jax.tree.map(np.testing.assert_array_equal, again, found)
 
 
+def test_what_is_carried_is_resumed_too(whole):
+    found, _, left = whole("observed")
+    assert checkpoint.epochs(left) == [2, 4]
+    jax.tree.map(np.testing.assert_array_equal, fit("observed", folder=left), found)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_learns_and_leaves_what_it_was_given(kind):
+def test_it_learns_and_leaves_what_it_was_given(kind, whole):
     before = jax.tree.map(np.array, params())
-    trained, carried, loss = uninterrupted(kind)
+    trained, carried, loss = whole(kind)[0]
     assert loss.shape == (6,) and np.all(np.isfinite(loss)) and loss[-1] < 0.7 * loss[0]
     jax.tree.map(np.testing.assert_array_equal, params(), before)
     assert all(np.any(np.asarray(trained[name]) != before[name]) for name in before)
@@ -211,23 +230,15 @@ def forward(log_probs, tokens):
     return np.logaddexp(alpha[-1], alpha[-2])
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder, config = tmp_path_factory.mktemp("run"), dataclasses.replace(CONFIG, epochs=1)
-    fit(config=config, folder=folder)
-    return folder, config
-
-
 @pytest.mark.parametrize("other", ["settings", "data", "weights"])
-def test_checkpoints_of_another_run_are_refused(other, finished):
-    folder, config = finished
+def test_checkpoints_of_another_run_are_refused(other, whole):
     changes = {
-        "settings": {"config": dataclasses.replace(config, weight_decay=0.02)},
+        "settings": {"config": dataclasses.replace(CONFIG, weight_decay=0.02)},
         "data": {"of": corpus("00000001")},
         "weights": {"start": {**params(), "bias": params()["bias"].at[0].add(1)}},
     }
     with pytest.raises(ValueError, match="these checkpoints are of another training run"):
-        fit(**{"config": config, "folder": folder} | changes[other])
+        fit(folder=whole("digital")[1], **changes[other])
 
 
 @pytest.mark.parametrize(
