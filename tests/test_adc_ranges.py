@@ -163,10 +163,10 @@ def test_allocated_bits_are_within_one_of_the_best_of_all_allocations():
     assert abs(bits["tall"] - tall) <= 1 and abs(bits["small"] - small) <= 1
 
 
-def sweep_of(*least):
-    """A sweep at `SIZES` whose smallest errors are these."""
-    error = jnp.ones((len(SIZES), len(adc_ranges.GAINS))).at[:, 3].set(jnp.asarray(least))
-    return adc_ranges.Sweep(error=error, arrays=jnp.zeros(()), bits=SIZES)
+def sweep_of(*least, bits=SIZES):
+    """A sweep whose smallest errors are these."""
+    error = jnp.ones((len(bits), len(adc_ranges.GAINS))).at[:, 3].set(jnp.asarray(least))
+    return adc_ranges.Sweep(error=error, arrays=jnp.zeros(()), bits=bits)
 
 
 def test_bits_are_bought_across_a_resolution_that_does_not_help():
@@ -183,6 +183,16 @@ def test_no_allocation_costs_more_or_errs_more_than_the_plan():
         assert adc_energy(chosen) <= adc_energy(plan) * (1 + 1e-6)
         found = sum(least[p][SIZES.index(b)] ** 2 for p, b in bits_of(chosen).items())
         assert found <= sum(e[SIZES.index(6)] ** 2 for e in least.values()) * (1 + 1e-6)
+
+
+def test_where_the_best_step_leaves_no_energy_for_a_better_pair_the_plan_stays():
+    """7 bits for the small layer lower the error most per joule, and 6 for the tall one can then not be paid."""
+    plan, bits = planned(), (4, 5, 6, 7)
+    sweeps = {
+        "tall": sweep_of(*np.sqrt([0.9, 0.9, 0, 0]), bits=bits),
+        "small": sweep_of(*np.sqrt([1, 0.9, 0.6, 0]), bits=bits),
+    }
+    assert bits_of(adc_ranges.allocate(plan, sweeps)) == {"tall": 6, "small": 6}
 
 
 def test_an_allocated_converter_is_that_of_its_bits():
