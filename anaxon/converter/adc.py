@@ -73,9 +73,9 @@ class ADC:
         step = self.step * (full_scale / self.full_scale)
         return step, full_scale / step
 
-    def convert(self, z: Array, full_scale: Array) -> Array:
-        """Quantised columns, the shape of `z`, in column units."""
-        step, steps = self.scales(full_scale)
+    def convert(self, z: Array, full_scale: Array, step: Array | None = None) -> Array:
+        """Quantised columns, the shape of `z`, in column units; a `step` replaces the converter's own."""
+        step, steps = self.scales(full_scale) if step is None else (step, full_scale / step)
         return quantise(z, step, -steps, steps)
 
     @property

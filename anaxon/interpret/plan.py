@@ -109,6 +109,7 @@ class Ranges:
       input: absmax of what drives the rows [operand units].
       column: full scale of the ADC [column units]: one number, or one for each physical array, `[S, G, T, K]` (bit
         slice, product of the stack, row tile, column tile; any of them may be 1): a gain before each array's ADC.
+      step: of the ADC [column units], of the shape of `column`; None for the number of steps that the hardware has.
       offset: a known mean of the operand that does not drive the rows [operand units], in the weight's shape, with
         extent 1 along columns that are always driven alike. Its product with the weight is added after conversion,
         digitally: the columns, and so their range, belong to what is left.
@@ -116,6 +117,7 @@ class Ranges:
 
     input: Array | None = None
     column: Array | None = None
+    step: Array | None = None
     offset: Array | None = None
 
 

@@ -18,7 +18,7 @@ from anaxon.interpret.placed import Placed
 from anaxon.interpret.plan import LINEAR
 from anaxon.interpret.product import Product
 from anaxon.numerics import safe_scale
-from anaxon.types import Array, PyTree
+from anaxon.types import Array, ArrayLike, PyTree
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Read:
             columns=_columns_of(conversion.columns, taken),
             full_scale=_columns_of(conversion.full_scale, taken),
             output=conversion.output,
-            through=lambda adc, limit: self._output(adc, conversion.columns, limit, conversion.input_range),
+            through=lambda adc, limit: self._output(adc, conversion.columns, limit, None, conversion.input_range),
         )
 
     def _mark(self, kind: str, lo: int, hi: int) -> None:
@@ -201,32 +201,35 @@ class Read:
         code = self._code(self.driven, full_scale)
         z = self._columns(xbar.cycles(hw.dac, code))
         limit = self._column_range(z)
-        return Conversion(full_scale, code, z, limit, self._output(hw.adc, z, limit, full_scale))
+        step = self._by_column(self.weight.ranges.step, z)
+        return Conversion(full_scale, code, z, limit, self._output(hw.adc, z, limit, step, full_scale))
 
-    def _output(self, adc: ADC | None, z: Array, limit: Array, full_scale: Array) -> Array:
+    def _output(self, adc: ADC | None, z: Array, limit: Array, step: Array | None, full_scale: Array) -> Array:
         """Converted columns, recombined, with what a known offset of the operand contributes: `[G, M, C]`."""
         weights, known = xbar.cycle_weights(self.hardware.dac), self.weight.compensation
-        y = xbar.recombine(self.hardware.array, self._digitised(adc, z, limit), weights) * self._unit(full_scale)
+        y = xbar.recombine(self.hardware.array, self._digitised(adc, z, limit, step), weights) * self._unit(full_scale)
         return y if known is None else y + self.product.weight(known)[..., :1, :]
 
-    def _digitised(self, adc: ADC | None, z: Array, limit: Array) -> Array:
+    def _digitised(self, adc: ADC | None, z: Array, limit: Array, step: Array | None) -> Array:
         weight = self.weight
         if adc is None:
             return z
         heads = None
         if adc.has_columns and weight.index is not None:
             heads = xbar.column_heads(self.product.weight(weight.index), self.hardware.array.rows)
-        return adc.convert(adc.errors(weight.chip_key, self.key, z, heads, weight.elements), limit)
+        return adc.convert(adc.errors(weight.chip_key, self.key, z, heads, weight.elements), limit, step)
 
     def _column_range(self, z: Array) -> Array:
         fixed = self.weight.ranges.column
         fixed = self.hardware.adc.full_scale if fixed is None and self.hardware.adc else fixed
-        if fixed is not None:
-            fixed = jnp.asarray(fixed, jnp.float32)
-            return (
-                fixed if fixed.ndim == 0 else xbar.by_column(fixed, z.shape, self.hardware.array.cols, self.weight.path)
-            )
-        return safe_scale(jnp.max(jnp.abs(z), initial=0.0))
+        found = self._by_column(fixed, z)
+        return safe_scale(jnp.max(jnp.abs(z), initial=0.0)) if found is None else found
+
+    def _by_column(self, value: ArrayLike | None, z: Array) -> Array | None:
+        """One number, or one for each physical array, as that of its columns."""
+        if value is None or jnp.ndim(value) == 0:
+            return None if value is None else jnp.asarray(value, jnp.float32)
+        return xbar.by_column(jnp.asarray(value, jnp.float32), z.shape, self.hardware.array.cols, self.weight.path)
 
     def _window(self, y: Array, lo: int, hi: int) -> Array:
         if self.axis is None or (lo, hi) == (0, self.shape[self.axis]):

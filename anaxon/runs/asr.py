@@ -13,7 +13,7 @@ from anaxon.data import asterisk
 from anaxon.interpret.place import place
 from anaxon.interpret.plan import Plan
 from anaxon.runs import asr_chips, asr_networks, asr_results, asr_time
-from anaxon.runs.asr_conditions import CONDITIONS, NO_LINEAR, Sample, rules, with_shared_shape
+from anaxon.runs.asr_conditions import CONDITIONS, NO_LINEAR, Sample, rules
 from anaxon.runs.asr_networks import Recogniser
 from anaxon.runs.asr_results import Digital, Heard, Measured
 from anaxon.runs.asr_settings import Settings
@@ -132,20 +132,20 @@ def _chips(
 ) -> dict[str, Heard]:
     """Every condition on the same chips."""
     with folder.busy(f"choosing ranges, seed {seed}, {bits} bits", progress):
-        plans = with_shared_shape(_plans(settings, nets, bits, seed, corpus))
+        plans = _plans(settings, nets, bits, seed, corpus)
     chip_seed = settings.seed + 1000 * seed + bits  # other chips for every network
     measured = {}
     for programs in asr_chips.programs_of(nets, plans):
-        first = next(iter(programs.plans))
+        first = next(iter(programs.ranges))
         kind = first if first in nets else ""
         reference = next(d.reference for d in found if (d.kind, d.bits, d.seed) == (kind, bits, seed))
-        name = f"seed {seed}, {bits} bits, {', '.join(programs.plans)}"
+        name = f"seed {seed}, {bits} bits, {', '.join(programs.ranges)}"
         with folder.phase(f"chips, {name}"):
             path = folder.chunks(f"{seed}-{bits}-{first.replace('/', '_')}")
             tables = asr_chips.on_chips(programs, panel, reference, chip_seed, settings.study.chips, path, progress)
         with folder.busy(f"columns, {name}", progress):
             columns = asr_chips.studied(programs, panel, chip_seed)
-        measured |= {c: Heard(programs.plans[c], *tables[c], columns[c]) for c in programs.plans}
+        measured |= {c: Heard(plans[c], *tables[c], columns[c]) for c in programs.ranges}
     return {c: measured[c] for c in plans}
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from anaxon.adc_ranges import fixed_range
 from anaxon.columns import Columns, column_study
 from anaxon.data import tokens
 from anaxon.data.asr import Corpus, Utterances
@@ -17,10 +18,9 @@ from anaxon.decoding.posteriors import kl
 from anaxon.decoding.word_errors import WordErrors, word_errors
 from anaxon.ensemble import ensemble
 from anaxon.interpret.analog import analog
-from anaxon.interpret.plan import Chip, Plan
+from anaxon.interpret.plan import Chip, Plan, Ranges, Site
 from anaxon.interpret.program import program
 from anaxon.prng import fold_name
-from anaxon.runs.asr_conditions import shape_of
 from anaxon.runs.asr_networks import Recogniser
 from anaxon.runs.chips import chip_keys, chip_mesh
 from anaxon.types import Array, PyTree, replace
@@ -112,34 +112,54 @@ def errors_of(panel: Panel, texts: Sequence[str]) -> WordErrors:
 
 
 class Programs(NamedTuple):
-    """Plans of one network that differ in ranges alone, by condition: one compiled program, and the same cells."""
+    """One network under several conditions that differ in numbers alone: one compiled program, and the same cells.
+
+    `plan` is their common hardware, `ranges` those of every condition.
+    """
 
     net: Recogniser
-    plans: dict[str, Plan]
+    plan: Plan
+    ranges: dict[str, PyTree]
 
     @property
-    def ranges(self) -> PyTree:
-        """Of all plans, each leaf `[conditions, ...]`."""
-        return jax.tree.map(lambda *x: jnp.stack(x), *(p.ranges for p in self.plans.values()))
+    def stacked(self) -> PyTree:
+        """Ranges of all conditions, each leaf `[conditions, ...]`."""
+        return jax.tree.map(lambda *x: jnp.stack(x), *self.ranges.values())
 
-    def chip(self, key: Array) -> Callable[[PyTree], Chip]:
-        """One chip, programmed once, under other ranges."""
-        plan = next(iter(self.plans.values()))
-        chip = program(fold_name(key, "program"), plan, self.net.params)
-        return lambda ranges: replace(chip, plan=replace(plan, ranges=ranges))
+    def chip(self, key: Array, ranges: PyTree) -> Chip:
+        """The key's chip under these ranges."""
+        return program(fold_name(key, "program"), replace(self.plan, ranges=ranges), self.net.params)
 
 
 def programs_of(nets: dict[str, Recogniser], plans: dict[str, Plan]) -> list[Programs]:
-    """Conditions in as few programs as their plans allow; `nets` by condition, "" for all others."""
-    found: dict[Any, Programs] = {}
+    """Conditions in as few programs as they allow; `nets` by condition, "" for all others."""
+    found: dict[Any, list[str]] = {}
     for condition, plan in plans.items():
         kind = condition if condition in nets else ""
-        # An offset of the operand is programmed into the chip: such a plan stands alone.
-        alone = condition if any(r.offset is not None for r in plan.ranges) else ""
-        numbers = tuple(float(x) for h in plan.hardware for x in jax.tree.leaves(h.adc))
-        key = (kind, alone, numbers, shape_of(plan))
-        found.setdefault(key, Programs(nets[kind], {})).plans[condition] = plan
-    return list(found.values())
+        cells = tuple((s.path, plan.of(s).device, plan.of(s).array) for s in plan.sites)
+        found.setdefault((kind, repr(cells)), []).append(condition)
+    groups = []
+    for (kind, _), conditions in found.items():
+        same = [plans[c] for c in conditions]
+        offsets = {s.path for p in same for s, r in zip(p.sites, p.ranges, strict=True) if r.offset is not None}
+        ranges = {c: tuple(_all_numbers(plans[c], s, s.path in offsets) for s in plans[c].sites) for c in conditions}
+        groups.append(Programs(nets[kind], same[0], ranges))
+    return groups
+
+
+def _all_numbers(plan: Plan, site: Site, offset: bool) -> Ranges:
+    """What the converters of a site do, in ranges alone: of every physical array, in one shape for all conditions."""
+    own, hw = plan.ranges[plan.index(site.path)], plan.of(site)
+    if hw.adc is None:
+        return own
+    use = site.uses[0]
+    arrays = (hw.array.slices, use.stack, hw.array.tiles(use.rows), -(-use.cols // hw.array.cols))
+    limit = jnp.broadcast_to(jnp.asarray(fixed_range(plan, site) if own.column is None else own.column), arrays)
+    step = limit / (hw.adc.full_scale / hw.adc.step) if own.step is None else own.step  # type: ignore[operator]
+    known = own.offset
+    if offset and known is None:
+        known = jnp.zeros([n if a in site.row_axes else 1 for a, n in enumerate(site.shape)])
+    return replace(own, column=limit, step=jnp.broadcast_to(step, arrays), offset=known)
 
 
 def on_chips(
@@ -152,22 +172,20 @@ def on_chips(
     net, exact = programs.net, [jnp.asarray(r) for r in reference]
 
     def one(key: Array) -> list[tuple[Array, Array]]:
-        chip_of = programs.chip(key)
-
         def read(ranges: PyTree) -> list[tuple[Array, Array]]:
-            heard = listen(panel, _saying(net, chip_of(ranges), fold_name(key, "read")))
+            heard = listen(panel, _saying(net, programs.chip(key, ranges), fold_name(key, "read")))
             return [
                 (jax.vmap(best_path)(p, n).astype(jnp.uint8), jax.vmap(kl)(e, p, n))
                 for (p, n), e in zip(heard, exact, strict=True)
             ]
 
-        return jax.lax.map(read, programs.ranges)
+        return jax.lax.map(read, programs.stacked)
 
     mesh = chip_mesh()
     chunk = mesh.size if mesh is not None else 1
     found = ensemble(one, chip_keys(seed, chips), chunk=chunk, mesh=mesh, progress=progress, path=path)
     tables = {}
-    for j, condition in enumerate(programs.plans):
+    for j, condition in enumerate(programs.ranges):
         errors = [errors_of(panel, transcripts(panel, [p[i, j] for p, _ in found])).errors for i in range(chips)]
         tables[condition] = np.stack(errors), _in_order(panel, [k[:, j] for _, k in found])
     return tables
@@ -196,8 +214,8 @@ def studied(programs: Programs, panel: Panel, seed: int) -> dict[str, dict[str, 
 
     @jax.jit
     def run(params: PyTree, ranges: PyTree, features: Array, lengths: Array) -> dict[str, Columns]:
-        chip = programs._replace(net=programs.net._replace(params=params)).chip(key)(ranges)
+        chip = programs._replace(net=programs.net._replace(params=params)).chip(key, ranges)
         return study(fold_name(key, "study"), chip, params, features, lengths)
 
     inputs = jnp.asarray(stack.features[0]), jnp.asarray(stack.lengths[0])
-    return {c: jax.device_get(run(programs.net.params, p.ranges, *inputs)) for c, p in programs.plans.items()}
+    return {c: jax.device_get(run(programs.net.params, r, *inputs)) for c, r in programs.ranges.items()}

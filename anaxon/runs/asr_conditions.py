@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
-
 from anaxon.adc_ranges import Sweep, allocate, gain_by_array, split_by_layer, sweep_ranges, with_adcs, with_full_scales
 from anaxon.converter.adc import ADC
 from anaxon.hardware import Hardware
@@ -123,23 +121,3 @@ def rules(hardware: Hardware, perfect: Hardware, condition: str) -> dict[str, Ha
     """Which weights stand on what: all of the blocks on arrays; digital encodings on `perfect` cells."""
     digital = {LINEAR_POS: perfect} if condition == DIGITAL else {}
     return {**digital, "blocks/.*kernel": hardware}
-
-
-def with_shared_shape(plans: dict[str, Plan]) -> dict[str, Plan]:
-    """Plans with a range set for every site, so that conditions that differ in numbers alone compile as one program."""
-    return {name: _explicit(plan) for name, plan in plans.items()}
-
-
-def _explicit(plan: Plan) -> Plan:
-    open_ = {
-        s.path: plan.of(s).adc.full_scale  # type: ignore[union-attr]
-        for s, r in zip(plan.sites, plan.ranges, strict=True)
-        if r.column is None and plan.of(s).adc is not None and plan.of(s).adc.full_scale is not None  # type: ignore[union-attr]
-    }
-    return with_full_scales(plan, open_)
-
-
-def shape_of(plan: Plan) -> object:
-    """What two plans must share to run in one program."""
-    leaves, structure = jax.tree.flatten(plan)
-    return structure, tuple(getattr(x, "shape", ()) for x in leaves)
