@@ -47,13 +47,14 @@ def outputs(rows, frames=5, symbols=3, seed=0):
     return jax.nn.log_softmax(jnp.asarray(logits, jnp.float32))
 
 
-TOKENS = jnp.array([[1, 2, 0], [1, 1, 2], [2, 0, 0], [0, 0, 0]])
-LENGTHS, TOKEN_LENGTHS = jnp.array([5, 5, 3, 0]), jnp.array([2, 3, 1, 0])
+# Three rows, one of padding, one without tokens and one without frames.
+TOKENS = jnp.array([[1, 2, 0], [1, 1, 2], [2, 0, 0], [0, 0, 0], [0, 0, 0], [1, 0, 0]])
+LENGTHS, TOKEN_LENGTHS = jnp.array([5, 5, 3, 0, 4, 0]), jnp.array([2, 3, 1, 0, 0, 1])
 
 
 def test_the_loss_is_the_sum_over_all_alignments_a_token():
-    """Frames and tokens behind the ends of their rows, and a row of padding, do not count."""
-    log_probs = outputs(4)
+    """Frames and tokens behind the ends of their rows, and rows without either, do not count."""
+    log_probs = outputs(6)
     expected = [-np.log(likelihood(log_probs[i, : LENGTHS[i]], TOKENS[i, : TOKEN_LENGTHS[i]])) for i in range(3)]
     loss = jax.jit(ctc_loss)
     np.testing.assert_allclose(loss((log_probs, LENGTHS), TOKENS, TOKEN_LENGTHS), sum(expected) / 6, rtol=1e-5)
@@ -63,11 +64,11 @@ def test_the_loss_is_the_sum_over_all_alignments_a_token():
 
 
 def test_padding_has_no_gradient_and_a_batch_of_it_no_loss():
-    log_probs = outputs(4)
+    log_probs = outputs(6)
     slope = jax.jit(jax.grad(lambda x: ctc_loss((x, LENGTHS), TOKENS, TOKEN_LENGTHS)))(log_probs)
-    assert np.all(np.isfinite(slope)) and not np.any(slope[3]) and not np.any(slope[2, 3:])
+    assert np.all(np.isfinite(slope)) and not np.any(slope[3:]) and not np.any(slope[2, 3:])
     assert np.all(np.any(slope[:3, :3] != 0, axis=(1, 2)))
-    nothing = jnp.zeros(4, jnp.int32)
+    nothing = jnp.zeros(6, jnp.int32)
     assert float(ctc_loss((log_probs, nothing), TOKENS, nothing)) == 0.0
 
 
