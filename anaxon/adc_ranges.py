@@ -135,7 +135,7 @@ def _observer(sizes: tuple[int, ...]) -> Callable[[Reading], dict[tuple[str, str
             lost = adc.convert(z, limit) - z
             return jnp.sum((reading.through(adc, limit) - exact) ** 2), array_sums(lost**2, cols)
 
-        grid = [(2.0 ** (b - 1), 2.0**g) for b in sizes for g in GAINS]
+        grid = [(codes(reading.weight.hardware.adc, b), 2.0**g) for b in sizes for g in GAINS]
         error, arrays = jax.lax.map(one, tuple(jnp.asarray(x, jnp.float32) for x in zip(*grid, strict=True)))
         shape = (len(sizes), len(GAINS))
         return {
@@ -174,7 +174,7 @@ def with_adcs(plan: Plan, adcs: Mapping[str, ADC]) -> Plan:
             made[kind] = len(hardware)
             hardware.append(replace(plan.of(site), adc=adc))
         sites[i] = replace(site, hardware=made[kind])
-        ranges[i] = replace(ranges[i], column=None)
+        ranges[i] = replace(ranges[i], column=None, step=None)
     return _compacted(replace(plan, hardware=tuple(hardware), sites=tuple(sites), ranges=tuple(ranges)))
 
 
@@ -262,8 +262,14 @@ def _bought(price: Mapping[str, list[float]], error: Mapping[str, list[float]], 
 def _resolved(plan: Plan, site: Site, sweep: Sweep, level: int) -> ADC:
     """The site's converter with other bits, over the best range at these."""
     bits = sweep.bits[level]
-    limit, steps = float(fixed_range(plan, site)) * 2.0 ** sweep.best(bits), 2 ** (bits - 1)
-    return replace(cast(ADC, plan.of(site).adc), full_scale=limit, step=limit / steps, steps=steps, total_bits=bits)
+    adc, limit = cast(ADC, plan.of(site).adc), float(fixed_range(plan, site)) * 2.0 ** sweep.best(bits)
+    steps = codes(adc, bits)
+    return replace(adc, full_scale=limit, step=limit / steps, steps=steps, total_bits=bits)
+
+
+def codes(adc: ADC, bits: int) -> int:
+    """Codes on each side of zero at a resolution: `ADC.bits` has one more than the symmetric `ADC.uniform`."""
+    return max(1, 2 ** (bits - 1) - (adc.step is None))
 
 
 def changed(plan: Plan, changes: Mapping[str, Mapping[str, Any]]) -> Plan:

@@ -33,7 +33,7 @@ save_every = 1
 [quantised]
 epochs = 1
 [study]
-conditions = ["default", "pos-1/7", "arrays", "offset"]
+conditions = ["default", "pos-1/7", "arrays"]
 chips = 2
 words = 6
 calibration = 3
@@ -95,7 +95,7 @@ def test_rates_are_those_of_the_tables(record, rows):
 
 def test_equal_bits_cost_equal_energy(record):
     by_name = {row["condition"]: row for row in record["conditions"]}
-    assert set(by_name) == {"default", "pos-1/7", "arrays", "offset"}
+    assert set(by_name) == {"default", "pos-1/7", "arrays"}
     for row in by_name.values():
         assert row["equal_bits"] and row["mean_bits"] == 8
         assert row["adc_energy_share"] == pytest.approx(1.0)
