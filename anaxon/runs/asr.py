@@ -154,7 +154,7 @@ def _plans(
 ) -> dict[str, Plan]:
     hardware, perfect = _hardware(settings, bits), _perfect(settings, bits)
     part = asr_chips.taken(corpus.train, _spread(len(corpus.train), settings.study.calibration))
-    batch = asr_chips.panel_of(corpus, part, 0, 10**9).stacks[0]
+    batch = asr_chips.panel_of(corpus, part, 0, 10**9, shapes=1).stacks[0]  # all in one batch
     inputs = (jax.numpy.asarray(batch.features[0]), jax.numpy.asarray(batch.lengths[0]))
     plans: dict[str, Plan] = {}
     sweeps: dict[str, dict] = {}  # of every network

@@ -43,14 +43,16 @@ class Panel(NamedTuple):
         return sum(int(np.prod(s.features.shape[:3])) for s in self.stacks)
 
 
-def panel_of(corpus: Corpus, split: Utterances, words: int, frames_per_batch: int, seed: int = 0) -> Panel:
-    """Utterances of a split, chosen by the seed, of about so many words (0: all of it)."""
+def panel_of(
+    corpus: Corpus, split: Utterances, words: int, frames_per_batch: int, seed: int = 0, shapes: int = 2
+) -> Panel:
+    """Utterances of a split, chosen by the seed, of about so many words (0: all of it), in up to `shapes` stacks."""
     order = np.random.default_rng([seed, 303]).permutation(len(split))
     counts = np.cumsum([len(split.texts[k].split()) for k in order])
     chosen = np.sort(order[: np.searchsorted(counts, words) + 1]) if words else np.arange(len(split))
     part = taken(split, chosen)
     found: dict[tuple, list[Batch]] = {}
-    for batch in Batches(corpus, part, frames_per_batch=frames_per_batch, count=2).in_order():
+    for batch in Batches(corpus, part, frames_per_batch=frames_per_batch, count=shapes).in_order():
         found.setdefault(batch.features.shape, []).append(batch)
     return Panel(tuple(jax.tree.map(lambda *x: np.stack(x), *same) for same in found.values()), part.texts)
 
