@@ -114,11 +114,13 @@ def quantised(
     """
     training = dataclasses.replace(training, epochs=tuning.epochs, learning_rate=tuning.learning_rate, seed=seed,
                                    save_every=max(1, tuning.epochs // 3))  # fmt: skip
-    cells = replace(hardware, adc=None) if tuning.chips else perfect_cells(bits, tuning.activation_bits)
+    scale = hardware.array.scale
+    cells = replace(hardware, adc=None) if tuning.chips else perfect_cells(bits, tuning.activation_bits, scale)
+    told = cells if tuning.chips or scale != "tensor" else None
     batches = batches_of(corpus, training)
     plan = _calibrated(net, cells, batches, seed)
     objective, start, carried = _objective(net, plan, tuning)
-    where = _folder("quantised", corpus, tuning, training, bits, cells if tuning.chips else None, net.loss.tolist(),
+    where = _folder("quantised", corpus, tuning, training, bits, told, net.loss.tolist(),
                     [s.path for s in plan.sites], _weights_mark(net.params))  # fmt: skip
     name = f"training, {bits}-bit weights, seed {seed}"
     found, moved, loss = fit(objective, start, carried, batches, training, where, progress, name=name)
