@@ -150,6 +150,10 @@ def _check(data: SpeechData, model: ConformerSizes, study: Study) -> None:
         raise ValueError(f"model.mels: expected data.features.mels = {data.features.mels}; got {model.mels}")
     if model.vocabulary != tokens.COUNT:
         raise ValueError(f"model.vocabulary: expected the {tokens.COUNT} tokens of the data; got {model.vocabulary}")
+    if model.norm != "layer":
+        raise ValueError(
+            f"model.norm: expected 'layer': the statistics of other norms are not trained here; got {model.norm!r}"
+        )
     about = [c for c in study.conditions if CONDITIONS[c].linear_pos]
     if about and model.position != "transformer-xl":
         raise ValueError(

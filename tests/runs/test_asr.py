@@ -131,6 +131,7 @@ def test_data_are_named(record, finished):
         ({"study": {"weight_bits": [4, 4]}}, "study.weight_bits: expected each once"),
         ({"model": {"mels": 40}}, "model.mels"),
         ({"model": {"position": "none"}}, "needs model.position"),
+        ({"model": {"norm": "batch"}}, "model.norm"),
         ({"quantised": {"observer": "median"}}, "quantised.observer"),
         ({"hardware": {"preset": "gaussian-8bit"}}, "hardware.adc"),
     ],
