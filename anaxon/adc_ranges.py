@@ -131,7 +131,7 @@ def _observer(sizes: tuple[int, ...]) -> Callable[[Reading], dict[tuple[str, str
             steps, gain = at
             limit = own * gain
             # Any resolution as one program: the step follows from the number of steps.
-            adc = ADC(full_scale=limit, step=limit / steps)
+            adc = replace(reading.weight.hardware.adc, full_scale=limit, step=limit / steps)
             lost = adc.convert(z, limit) - z
             return jnp.sum((reading.through(adc, limit) - exact) ** 2), array_sums(lost**2, cols)
 
