@@ -23,7 +23,8 @@ def without_offsets(fn: Callable[..., Any], paths: Sequence[str] | None = None) 
 
     The mean of every row over the inputs seen is subtracted before the DAC, and its product with the weight added
     after conversion, which costs one addition an output. Where an operand is known beforehand, as positional encodings
-    are, its mean is exact. The input ranges become those of what is left.
+    are, its mean is that of the length seen here: give the longest, since the encodings of other lengths have another.
+    The input ranges become those of what is left.
 
     Args:
       fn: the function that was placed.

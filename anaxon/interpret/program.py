@@ -170,8 +170,8 @@ def _compensation(array: ArraySpec, site: Site, offset: Array, weight: Array, sc
 def compact(chip: Chip, dtype: Any = jnp.float16) -> Chip:
     """The chip with its cells in 16 bits: half the memory, and reads on an accelerator's units for half precision.
 
-    A cell's state is then rounded once, to 2**-12 of full scale in float16 (bfloat16: 2**-9), far below the spread of
-    any device; sums stay in float32.
+    A cell's state is then rounded once, to 2**-12 of full scale in float16 (bfloat16: 2**-9), far below the spread
+    of the shipped VCM cells; sums stay in float32.
 
     Raises:
       TypeError: for a type that is not float16 or bfloat16.

@@ -130,6 +130,7 @@ def fit(
 
     Raises:
       ValueError: when the checkpoint is damaged or of another run.
+      FloatingPointError: when the loss is no number any more; no checkpoint of such an epoch is written.
       OSError: when a checkpoint cannot be written.
     """
     optimiser = optimiser_of(config, len(batches))
@@ -144,6 +145,11 @@ def fit(
                 losses.append(loss)
                 bar.advance(task)
             mean = float(np.mean(np.asarray(losses)))
+            if not np.isfinite(mean):
+                raise FloatingPointError(
+                    f"{name}: the loss is not finite in epoch {epoch + 1}; the last checkpoint is of an epoch before. "
+                    "Try a smaller training.learning_rate, or more bits"
+                )
             state = state._replace(loss=state.loss.at[epoch].set(mean))
             bar.update(task, description=f"{name} (loss {mean:.3f})")
             if folder is not None and ((epoch + 1) % config.save_every == 0 or epoch + 1 == config.epochs):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -167,9 +168,8 @@ def _plans(
     return plans
 
 
-def _spread(count: int, wanted: int) -> Any:
-    import numpy as np
-
+def _spread(count: int, wanted: int) -> np.ndarray:
+    """Indices of so many of `count` things, evenly."""
     return np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(int))
 
 

@@ -132,6 +132,12 @@ def read(table: Mapping[str, Any]) -> Settings:
     sections: dict[str, Any] = {name: from_table(kind, table.get(name, {}), name) for name, kind in SECTIONS.items()}
     _check(sections["data"], sections["model"], sections["study"])
     hardware = hardware_from(table["hardware"])
+    if hardware.dac is None or hardware.dac.bits != sections["quantised"].activation_bits:
+        drives = "exact voltages" if hardware.dac is None else f"{hardware.dac.bits} bits"
+        raise ValueError(
+            f"quantised.activation_bits: expected what hardware.dac drives the rows with, {drives}; got "
+            f"{sections['quantised'].activation_bits}"
+        )
     if hardware.adc is None or hardware.adc.step is None:
         raise ValueError(
             "hardware.adc: expected range_bits and precision_bits: the study moves bits from one to the other"

@@ -134,6 +134,7 @@ def test_data_are_named(record, finished):
         ({"model": {"norm": "batch"}}, "model.norm"),
         ({"quantised": {"observer": "median"}}, "quantised.observer"),
         ({"hardware": {"preset": "gaussian-8bit"}}, "hardware.adc"),
+        ({"quantised": {"activation_bits": 5}}, "quantised.activation_bits: expected .* 8 bits; got 5"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path, change, says):
