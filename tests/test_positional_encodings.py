@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FILE = Path(__file__).parent.parent / "experiments" / "positional_encodings.py"
 SEEDS = 3
 # (precision, range) bits: relative error. By bits of the weights.

@@ -13,6 +13,8 @@ from anaxon.flax import fold_batch_norms, functional
 from anaxon.models.conformer import PAPER_384, PAPER_512, SMALL, Conformer, ConformerSizes, out_frames
 from anaxon.types import replace
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 TINY = ConformerSizes(
     mels=6, vocabulary=5, width=8, heads=2, feed_forward=12, blocks=1, kernel=3, front_end=(2, 3), dropout=0.5

@@ -9,6 +9,8 @@ from test_conformer import TINY, float64
 from anaxon.models.dropout import dropout
 from anaxon.models.relative_attention import RelativeAttention, encodings, quantised, shift
 
+pytestmark = pytest.mark.slow
+
 
 def test_encodings_are_sinusoids_of_relative_positions():
     wanted = [reference.encoding(p, 8) for p in range(599, -600, -1)]

@@ -18,6 +18,8 @@ from anaxon.models import checkpoint, train_ctc
 from anaxon.models.train_ctc import CtcTraining, ctc_loss, plain
 from anaxon.training import digital_loss, input_ranges, min_max, observed_loss
 
+pytestmark = pytest.mark.slow
+
 MELS, VOCABULARY, WIDTH = 4, 29, 16
 CONFIG = CtcTraining(
     epochs=6,

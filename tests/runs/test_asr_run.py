@@ -10,6 +10,8 @@ from anaxon.data import asr, asterisk, cache, tokens
 from anaxon.runs import asr_settings
 from anaxon.settings import read_toml
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 job = "asr"
 seed = 2
