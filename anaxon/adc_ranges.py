@@ -23,7 +23,7 @@ from anaxon.interpret.cost import adc_energy
 from anaxon.interpret.counts import count
 from anaxon.interpret.observe import by_path, exact_output
 from anaxon.interpret.plan import LINEAR, Plan, Site
-from anaxon.interpret.program import check_weights, program
+from anaxon.interpret.program import check_weights, mapped, program
 from anaxon.interpret.reads import Reading
 from anaxon.prng import check_key, fold_name
 from anaxon.types import Array, PyTree, pytree, replace, static
@@ -36,7 +36,8 @@ class Sweep:
     """What one weight's ADC would have done at every range, on one chip and one set of inputs.
 
     Attributes:
-      error: `[len(bits), len(GAINS)]` relative error of the layer's output, to the digital product.
+      error: `[len(bits), len(GAINS)]` relative error of the layer's output, to the digital product with its weights as
+        they are mapped: their own quantisation is no matter of ranges.
       arrays: `[len(bits), len(GAINS), S, G, T, K]` summed squared conversion error of each physical array (slice,
         stack, row tile, column tile) [column units squared].
       bits: resolutions tried.
@@ -83,7 +84,8 @@ def sweep_ranges(fn: Callable[..., Any], bits: Sequence[int] = (8,)) -> Callable
     @jax.jit
     def measured(key: Array, plan: Plan, params: PyTree, *inputs: PyTree) -> dict[str, Sweep]:
         chip = program(fold_name(key, "calibration chip"), plan, params)
-        seen = observed(fn, (_observer(sizes),), fold_name(key, "calibration read"), chip, params, *inputs)[1]
+        exact = mapped(plan, params)
+        seen = observed(fn, (_observer(sizes),), fold_name(key, "calibration read"), chip, exact, *inputs)[1]
         tiny = jnp.finfo(jnp.float32).tiny
         return {
             path: Sweep(error=jnp.sqrt(v["error"] / jnp.maximum(v["signal"], tiny)), arrays=v["arrays"], bits=sizes)

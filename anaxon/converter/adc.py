@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from anaxon.check import integer, numbers
 from anaxon.numerics import quantise
-from anaxon.prng import fold_name, normal
+from anaxon.prng import fold_name, normal, normals
 from anaxon.types import Array, pytree, static
 
 
@@ -83,18 +83,23 @@ class ADC:
         """Whether columns differ from each other, so that a read must know which they are."""
         return self.gain_sigma is not None or self.offset_sigma is not None
 
-    def errors(self, chip_key: Array, read_key: Array, z: Array, heads: Array | None, elements: int) -> Array:
-        """`z` with the converters' gain, offset and noise.
+    def errors(
+        self, chip_key: Array, read_key: Array, columns: tuple[Array, ...], heads: Array | None, elements: int
+    ) -> tuple[Array, ...]:
+        """Columns of every slice, `[G, T, M, C]`, with the converters' gain, offset and noise.
 
         Gain and offset belong to the chip's physical columns. `heads` `[G, T, C]` numbers the weight element at the top
         of each column, of `elements`: the same column has the same converter however the weight is sliced or indexed.
         """
         if heads is not None:
-            drawn = lambda name: normal(fold_name(chip_key, name), (z.shape[0], elements))[:, heads][:, :, :, None]  # noqa: E731
+            drawn = lambda name: normal(fold_name(chip_key, name), (len(columns), elements))[:, heads][:, :, :, None]  # noqa: E731
             if self.gain_sigma is not None:
-                z = z * (1.0 + self.gain_sigma * drawn("adc gain"))
+                gains = 1.0 + self.gain_sigma * drawn("adc gain")
+                columns = tuple(z * gain for z, gain in zip(columns, gains, strict=True))
             if self.offset_sigma is not None:
-                z = z + self.offset_sigma * drawn("adc offset")
+                offsets = self.offset_sigma * drawn("adc offset")
+                columns = tuple(z + offset for z, offset in zip(columns, offsets, strict=True))
         if self.noise is not None:
-            z = z + self.noise * normal(fold_name(read_key, "adc noise"), z.shape)
-        return z
+            noise = normals(fold_name(read_key, "adc noise"), len(columns), columns[0].shape)
+            columns = tuple(z + self.noise * n for z, n in zip(columns, noise, strict=True))
+        return columns

@@ -1,8 +1,8 @@
 """Transcribed speech: sentences of the packaged synthesiser, or a folder of LibriSpeech, TED-LIUM 2 or any manifest."""
 
-import contextlib
 import dataclasses
 import os
+from functools import partial
 
 import numpy as np
 
@@ -149,13 +149,8 @@ def load(config: SpeechData = SpeechData(), progress: bool = True) -> Corpus:  #
     """
     source = utterances if config.path is None else reading
     path = source.cache_path(config)
-    try:
-        arrays, facts = cache.load(path)
-    except FileNotFoundError:
-        arrays, facts = source.build(config, progress)
-        cache.save(path, arrays, facts)
-        with contextlib.suppress(FileNotFoundError):
-            source.forget_parts(path)
+    arrays, facts = cache.made(path, partial(source.build, config, progress))
+    source.forget_parts(path)
     return _corpus(arrays, facts, config)
 
 

@@ -6,10 +6,14 @@ import os
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
+
+Content = tuple[dict[str, np.ndarray], dict[str, Any]]  # arrays and facts of a file
 
 
 def folder() -> Path:
@@ -68,7 +72,30 @@ def save(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any] | None
                 os.unlink(temporary)
 
 
-def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def locked(path: Path, wait: bool = True) -> FileLock:
+    """A lock on a file or folder that is being made: one process makes it, others wait or (`filelock.Timeout`) go on.
+
+    The operating system lets go of it when a process dies.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f".{path.name}.lock"), timeout=-1 if wait else 0)
+
+
+def made(path: Path, make: Callable[[], Content], wait: bool = True) -> Content:
+    """What is in a file; it is made first where it is not there, by one process at a time.
+
+    Raises:
+      ValueError, OSError: as `load` and `save`.
+      filelock.Timeout: unless `wait`, where another process is making it.
+    """
+    if not path.exists():
+        with locked(path, wait):
+            if not path.exists():
+                save(path, *make())
+    return load(path)
+
+
+def load(path: Path) -> Content:
     """Arrays and facts that `save` wrote.
 
     Raises:

@@ -1,8 +1,8 @@
 """Twelve-class keyword spotting: ten words, silence and unknown, from espeak-ng or from a Speech Commands folder."""
 
-import contextlib
 import dataclasses
 import os
+from functools import partial
 
 import numpy as np
 
@@ -84,13 +84,8 @@ def load(config: KeywordData = KeywordData(), progress: bool = True) -> Corpus: 
     """
     source = synthesis if config.path is None else speech_commands
     path = source.cache_path(config)
-    try:
-        arrays, facts = cache.load(path)
-    except FileNotFoundError:
-        arrays, facts = source.build(config, progress)
-        cache.save(path, arrays, facts)
-        with contextlib.suppress(FileNotFoundError):
-            source.forget_parts(path)
+    arrays, facts = cache.made(path, partial(source.build, config, progress))
+    source.forget_parts(path)
     return _corpus(arrays, facts)
 
 

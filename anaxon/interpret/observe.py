@@ -37,7 +37,7 @@ class LayerStats:
 def ranges(reading: Reading) -> dict[tuple[str, str], Array]:
     """The largest input and column magnitudes."""
     return {
-        ("max", "input"): jnp.max(jnp.abs(reading.driven), initial=0.0),
+        ("max", "input"): reading.largest,
         ("max", "column"): jnp.max(jnp.abs(reading.columns), initial=0.0),
     }
 

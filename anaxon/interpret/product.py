@@ -61,8 +61,13 @@ class Product:
         """The output axes that number input vectors; the others are stack and columns."""
         raise NotImplementedError
 
+    @property
+    def uses_all(self) -> bool:
+        """Whether `operand` holds every number that it is given."""
+        return True
+
     def operand(self, x: Array) -> Array:
-        """The operand as `[G, M, N]`."""
+        """The operand as `[G, M, N]`, with zeros where it is padded."""
         raise NotImplementedError
 
     def assemble(self, y: Array) -> Array:
@@ -114,6 +119,13 @@ class Conv(Product):
         batch, _, *positions = self.params["dimension_numbers"].out_spec
         return (batch, *positions)
 
+    @property
+    def uses_all(self) -> bool:
+        """Where windows follow each other without gaps, and no edge is cut."""
+        p = self.params
+        close = all(s == 1 for s in (*p["window_strides"], *p["rhs_dilation"]))
+        return close and all(edge >= 0 for pair in p["padding"] for edge in pair)
+
     def operand(self, x: Array) -> Array:
         """Windows of the input: `[N * positions, channels * window]`, split into groups."""
         p, numbers = self.params, self.params["dimension_numbers"]
@@ -148,9 +160,10 @@ def windows(x: Array, axis: int, size: int, stride: int, dilation: int) -> Array
     By gathering: a convolution with an identity kernel is slow, and rounds where units for half precision do it.
     """
     positions = (x.shape[axis] - (size - 1) * dilation - 1) // stride + 1
-    index = np.arange(positions)[:, None] * stride + np.arange(size) * dilation
-    taken = jnp.take(x, index, axis=axis)  # ..., positions, size, ...
-    return jnp.moveaxis(taken, axis + 1, -1)
+    first = np.arange(size) * dilation
+    last = first + (positions - 1) * stride + 1
+    parts = [lax.slice_in_dim(x, int(a), int(b), stride, axis) for a, b in zip(first, last, strict=True)]
+    return jnp.stack(parts, axis=-1)
 
 
 @dataclass(frozen=True)

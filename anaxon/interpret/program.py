@@ -163,8 +163,8 @@ def _compensation(array: ArraySpec, site: Site, offset: Array, weight: Array, sc
     shape = jnp.shape(offset)
     if len(shape) != len(site.shape) or any(n not in (1, full) for n, full in zip(shape, site.shape, strict=True)):
         raise ValueError(f"ranges.offset: {site.path} has shape {site.shape}; got {shape} (1 where it is common)")
-    mapped = mapped_weight(array, clipped(array, weight, site.shared_axes), scale)
-    return jnp.sum(jnp.asarray(offset, jnp.float32) * mapped, axis=site.row_axes, keepdims=True)
+    exact = mapped_weight(array, clipped(array, weight, site.shared_axes), scale)
+    return jnp.sum(jnp.asarray(offset, jnp.float32) * exact, axis=site.row_axes, keepdims=True)
 
 
 def compact(chip: Chip, dtype: Any = jnp.float16) -> Chip:
@@ -180,6 +180,25 @@ def compact(chip: Chip, dtype: Any = jnp.float16) -> Chip:
         raise TypeError(f"compact: expected float16 or bfloat16; got {jnp.dtype(dtype).name}")
     small = lambda x: replace(x, cells=jax.tree.map(lambda c: c.astype(dtype), x.cells)) if is_crossbar(x) else x  # noqa: E731
     return replace(chip, tree=jax.tree.map(small, chip.tree, is_leaf=is_crossbar))
+
+
+def mapped(plan: Plan, params: PyTree) -> PyTree:
+    """The parameters with every placed weight as perfect cells would hold it: limited and quantised, not programmed.
+
+    Raises:
+      ValueError: as `program`.
+    """
+    check_weights(plan, params)
+    names, leaves, treedef = paths.flatten(params)
+    where = dict(zip(names, leaves, strict=True))
+    scales = _scales(plan, where)
+    return treedef.unflatten([_mapped(plan, p, where[p], scales[p]) if p in scales else where[p] for p in names])
+
+
+def _mapped(plan: Plan, path: str, weight: Array, scale: Array) -> Array:
+    site = _site(plan, path)
+    array = _array(plan, site)
+    return mapped_weight(array, clipped(array, _float(weight), site.shared_axes), scale).astype(weight.dtype)
 
 
 def is_crossbar(node: Any) -> bool:

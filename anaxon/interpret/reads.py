@@ -31,6 +31,7 @@ class Reading:
       kind: of the converter, "linear" or the activation of a ramp.
       operand: `[G, M, N]`, digital.
       driven: what drives the rows: the operand less its known offset.
+      largest: magnitude of what drives the rows.
       input_range: what the operand was encoded with.
       code: `[G, M, N]` in [-1, 1].
       columns: `[S, G, T, K * M, C']` before conversion, column units; only the columns that were converted.
@@ -44,6 +45,7 @@ class Reading:
     kind: str
     operand: Array
     driven: Array
+    largest: Array
     input_range: Array
     code: Array
     columns: Array
@@ -61,7 +63,7 @@ class Conversion:
 
     input_range: Array
     code: Array
-    columns: Array
+    columns: xbar.Columns
     full_scale: Array
     output: Array
 
@@ -130,7 +132,13 @@ class Read:
         """Calibrated, or the absmax of the operand."""
         if self.weight.ranges.input is not None:
             return jnp.asarray(self.weight.ranges.input, jnp.float32)
-        return safe_scale(jnp.max(jnp.abs(self.driven), initial=0.0))
+        return safe_scale(self.largest)
+
+    @cached_property
+    def largest(self) -> Array:
+        """The largest magnitude that drives the rows."""
+        whole = self.weight.offset is None and self.product.uses_all
+        return jnp.max(jnp.abs(jnp.asarray(self.raw).astype(jnp.float32) if whole else self.driven), initial=0.0)
 
     def linear(self, lo: int, hi: int) -> Array:
         """Columns through the linear ADC; the first consumer converts them all."""
@@ -145,9 +153,9 @@ class Read:
         self._mark(kind, lo, hi)
         if "current" not in self.memo:
             full_scale = self.input_range() if full_scale is None else full_scale
-            code = self._code(self.operand, full_scale)
+            code = self._encoded(full_scale)
             z = self._columns(code)
-            y = z[0, :, 0] * self._unit(full_scale)
+            y = z[0][:, 0] * self._unit(full_scale)
             conversion = Conversion(full_scale, code, z, jnp.float32(jnp.inf), y)
             self.memo["current"] = conversion, self.product.assemble(y)
         return self._window(self.memo["current"][1], lo, hi)
@@ -164,9 +172,10 @@ class Read:
             kind=kind,
             operand=self.operand,
             driven=self.operand if kind != LINEAR else self.driven,
+            largest=self.largest,
             input_range=conversion.input_range,
             code=conversion.code,
-            columns=_columns_of(conversion.columns, taken),
+            columns=_columns_of(jnp.stack(conversion.columns), taken),
             full_scale=_columns_of(conversion.full_scale, taken),
             output=conversion.output,
             through=lambda adc, limit: self._output(adc, conversion.columns, limit, None, conversion.input_range),
@@ -178,13 +187,16 @@ class Read:
             self.watch(self, kind)
         self.windows[kind].add((lo, hi))
 
-    def _code(self, driven: Array, full_scale: Array) -> Array:
-        """The rows' inputs in [-1, 1], as the DAC drives them."""
-        encode = self.hardware.dac.encode if self.hardware.dac else encode_exact
-        return encode(driven, full_scale)
+    def _encode(self, values: Array, full_scale: Array) -> Array:
+        """Rows' inputs in [-1, 1], as the DAC drives them."""
+        return (self.hardware.dac.encode if self.hardware.dac else encode_exact)(values, full_scale)
 
-    def _columns(self, code: Array) -> Array:
-        """Analog column values `[S, G, T, M, C]`, with the noise of this one read."""
+    def _encoded(self, full_scale: Array) -> Array:
+        """The operand's codes `[G, M, N]`: encoded before a convolution's windows repeat every value."""
+        return self.product.operand(self._encode(jnp.asarray(self.raw).astype(jnp.float32), full_scale))
+
+    def _columns(self, code: Array) -> xbar.Columns:
+        """Analog column values of every slice `[G, T, M, C]`, with the noise of this one read."""
         hw = self.hardware
         return xbar.column_sums(hw.cells, hw.array, hw.dac or xbar.EXACT_DAC, code, self.cells, self.key)
 
@@ -198,38 +210,44 @@ class Read:
 
     def _converted(self) -> Conversion:
         hw, full_scale = self.hardware, self.input_range()
-        code = self._code(self.driven, full_scale)
+        code = self._encoded(full_scale) if self.weight.offset is None else self._encode(self.driven, full_scale)
         z = self._columns(xbar.cycles(hw.dac, code))
         limit = self._column_range(z)
         step = self._by_column(self.weight.ranges.step, z)
         return Conversion(full_scale, code, z, limit, self._output(hw.adc, z, limit, step, full_scale))
 
-    def _output(self, adc: ADC | None, z: Array, limit: Array, step: Array | None, full_scale: Array) -> Array:
+    def _output(self, adc: ADC | None, z: xbar.Columns, limit: Array, step: Array | None, full_scale: Array) -> Array:
         """Converted columns, recombined, with what a known offset of the operand contributes: `[G, M, C]`."""
         weights, known = xbar.cycle_weights(self.hardware.dac), self.weight.compensation
         y = xbar.recombine(self.hardware.array, self._digitised(adc, z, limit, step), weights) * self._unit(full_scale)
         return y if known is None else y + self.product.weight(known)[..., :1, :]
 
-    def _digitised(self, adc: ADC | None, z: Array, limit: Array, step: Array | None) -> Array:
+    def _digitised(self, adc: ADC | None, z: xbar.Columns, limit: Array, step: Array | None) -> xbar.Columns:
         weight = self.weight
         if adc is None:
             return z
         heads = None
         if adc.has_columns and weight.index is not None:
             heads = xbar.column_heads(self.product.weight(weight.index), self.hardware.array.rows)
-        return adc.convert(adc.errors(weight.chip_key, self.key, z, heads, weight.elements), limit, step)
+        z = adc.errors(weight.chip_key, self.key, z, heads, weight.elements)
+        of = lambda value, s: None if value is None else xbar.of_slice(value, s)  # noqa: E731
+        return tuple(adc.convert(column, of(limit, s), of(step, s)) for s, column in enumerate(z))
 
-    def _column_range(self, z: Array) -> Array:
+    def _column_range(self, z: xbar.Columns) -> Array:
         fixed = self.weight.ranges.column
         fixed = self.hardware.adc.full_scale if fixed is None and self.hardware.adc else fixed
         found = self._by_column(fixed, z)
-        return safe_scale(jnp.max(jnp.abs(z), initial=0.0)) if found is None else found
+        return (
+            found
+            if found is not None
+            else safe_scale(jnp.max(jnp.stack([jnp.max(jnp.abs(c), initial=0.0) for c in z])))
+        )
 
-    def _by_column(self, value: ArrayLike | None, z: Array) -> Array | None:
+    def _by_column(self, value: ArrayLike | None, z: xbar.Columns) -> Array | None:
         """One number, or one for each physical array, as that of its columns."""
         if value is None or jnp.ndim(value) == 0:
             return None if value is None else jnp.asarray(value, jnp.float32)
-        return xbar.by_column(jnp.asarray(value, jnp.float32), z.shape, self.hardware.array.cols, self.weight.path)
+        return xbar.by_column(jnp.asarray(value, jnp.float32), z, self.hardware.array.cols, self.weight.path)
 
     def _window(self, y: Array, lo: int, hi: int) -> Array:
         if self.axis is None or (lo, hi) == (0, self.shape[self.axis]):

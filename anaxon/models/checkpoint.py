@@ -3,12 +3,17 @@
 import logging
 import re
 import shutil
+import zlib
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from anaxon.types import PyTree
+
+S = TypeVar("S", bound=tuple)  # a NamedTuple with a field `fingerprint`
 
 _NAME = re.compile(r"epoch_(\d{5})")
 
@@ -57,6 +62,34 @@ def restore(folder: Path, epoch: int, like: PyTree) -> PyTree:
         raise ValueError(f"{path}: this checkpoint cannot be read (damaged, or of another model); delete it to go on "
                          f"from the one before: {_line(error)}") from error  # fmt: skip
     return jax.tree.map(jnp.asarray, jax.device_get(state))
+
+
+def fingerprint(*what: Any) -> int:
+    """One number for what decides a training: settings by their text, trees by their leaves."""
+    mark = 0
+    for part in what:
+        leaves = jax.tree.leaves(part)
+        arrays = all(isinstance(x, np.ndarray | jax.Array) for x in leaves)
+        for data in [np.ascontiguousarray(x).tobytes() for x in leaves] if arrays else [repr(part).encode()]:
+            mark = zlib.crc32(data, mark)
+    return mark
+
+
+def newest(folder: Path | str | None, state: S) -> tuple[S, int]:
+    """The state of the newest checkpoint and its epoch; `state` and 0 where there is none, or no folder.
+
+    Raises:
+      ValueError: for a damaged checkpoint, or one of another training.
+    """
+    done = epochs(Path(folder)) if folder is not None else []
+    if not done:
+        return state, 0
+    fields = state._asdict()  # type: ignore[attr-defined]
+    restored = restore(Path(str(folder)), done[-1], fields)
+    if int(restored["fingerprint"]) != int(fields["fingerprint"]):
+        raise ValueError(f"{folder}: these checkpoints are of another training run (its settings, data or first "
+                         "weights differ); delete the folder or choose another")  # fmt: skip
+    return type(state)(**restored), done[-1]
 
 
 def _path(folder: Path, epoch: int) -> Path:

@@ -1,7 +1,6 @@
 """Training of a small classifier with optax: an epoch is one compiled scan, a run continues from its checkpoint."""
 
 import dataclasses
-import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 import optax
 from rich.progress import Progress
 
-from anaxon.models import checkpoint
+from anaxon.models import adamw, checkpoint
 from anaxon.models.regularise import TrainingNoise, augment
-from anaxon.training import Objective, disturbed_loss, keep_within, matrices
+from anaxon.training import Objective, disturbed_loss
 from anaxon.types import Array, PyTree
 
 
@@ -56,16 +55,7 @@ class Training:
     save_every: int = 9
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "save_every"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"training.{name} must be a positive whole number; got {value!r}")
-        for name in ("learning_rate", "gradient_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"training.{name} must be positive; got {getattr(self, name)!r}")
-        for name in ("weight_decay", "clip_sigma", "seed"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"training.{name} must not be negative; got {getattr(self, name)!r}")
+        adamw.check(self, ("epochs", "batch", "save_every"))
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"training.smoothing must be in [0, 1); got {self.smoothing!r}")
 
@@ -113,8 +103,9 @@ def fit(
     if len(train.labels) < config.batch:
         raise ValueError(f"training.batch is {config.batch}, but there are only {len(train.labels)} training examples")
     objective = objective or disturbed_loss(fn, cross_entropy(config.smoothing), config.noise.weight)
-    optimiser = _optimiser(config, len(train.labels) // config.batch)
-    state, first = _start(params, optimiser, config, train, folder)
+    steps = config.epochs * (len(train.labels) // config.batch)
+    optimiser = adamw.optimiser(config, steps, warm_up=steps // 20)
+    state, first = checkpoint.newest(folder, _fresh(params, optimiser, config, train))
     data = [jnp.asarray(a) for a in (train.features, train.labels, validation.features, validation.labels)]
     step = jax.jit(partial(_epoch, fn, objective, optimiser, config), donate_argnums=0)
     with Progress(disable=not progress) as bar:
@@ -140,42 +131,12 @@ def cross_entropy(smoothing: float = 0.0) -> Callable[[Array, Array], Array]:
     return loss
 
 
-def _optimiser(config: Training, batches: int) -> optax.GradientTransformation:
-    steps = config.epochs * batches
-    rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, max(1, steps // 20), max(2, steps))
-    return optax.chain(
-        optax.clip_by_global_norm(config.gradient_norm),
-        optax.adamw(rate, weight_decay=config.weight_decay, mask=matrices),
-        keep_within(config.clip_sigma),
-    )
-
-
-def _start(
-    params: PyTree,
-    optimiser: optax.GradientTransformation,
-    config: Training,
-    train: Examples,
-    folder: Path | str | None,
-) -> tuple[_State, int]:
-    """A fresh state, or the one of the newest checkpoint, and the epoch to go on with."""
+def _fresh(params: PyTree, optimiser: optax.GradientTransformation, config: Training, train: Examples) -> _State:
+    """The state before the first epoch."""
     empty = jnp.full(config.epochs, jnp.nan)
-    mark = zlib.crc32(
-        np.ascontiguousarray(train.labels).tobytes() + np.ascontiguousarray(train.features[:64]).tobytes()
-    )
-    mark = zlib.crc32(repr(config).encode(), mark)
-    for leaf in jax.tree.leaves(params):
-        mark = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), mark)
-    mark = jnp.uint32(mark)
+    mark = checkpoint.fingerprint(np.asarray(train.labels), np.asarray(train.features[:64]), config, params)
     params = jax.tree.map(jnp.array, params)  # copies: the state is donated
-    state = _State(params, optimiser.init(params), empty, empty.copy(), mark)
-    done = checkpoint.epochs(Path(folder)) if folder is not None else []
-    if not done:
-        return state, 0
-    restored = checkpoint.restore(Path(str(folder)), done[-1], state._asdict())
-    if int(restored["fingerprint"]) != int(mark):
-        raise ValueError(f"{folder}: these checkpoints are of another training run (its settings or data differ); "
-                         "delete the folder or choose another")  # fmt: skip
-    return _State(**restored), done[-1]
+    return _State(params, optimiser.init(params), empty, empty.copy(), jnp.uint32(mark))
 
 
 def _epoch(

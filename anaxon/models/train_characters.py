@@ -1,7 +1,6 @@
 """Truncated backpropagation through a text: many steps are one compiled loop, a run continues from its checkpoint."""
 
 import dataclasses
-import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 import optax
 from rich.progress import Progress
 
-from anaxon.models import checkpoint
+from anaxon.models import adamw, checkpoint
 from anaxon.models.char_lm import State, rows
-from anaxon.training import Objective, keep_within, matrices
+from anaxon.training import Objective
 from anaxon.types import Array, PyTree
 
 LOOP = 10  # steps between two moves of the progress bar
@@ -44,16 +43,7 @@ class CharacterTraining:
     save_every: int = 250
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "length", "save_every"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"training.{name} must be a positive whole number; got {value!r}")
-        for name in ("learning_rate", "gradient_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"training.{name} must be positive; got {getattr(self, name)!r}")
-        for name in ("weight_decay", "clip_sigma", "seed"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"training.{name} must not be negative; got {getattr(self, name)!r}")
+        adamw.check(self, ("steps", "batch", "length", "save_every"))
 
 
 class _State(NamedTuple):
@@ -104,7 +94,8 @@ def train_characters(
     """
     text = jnp.asarray(_text(codes, state, config))
     optimiser = optimiser or optimiser_of(config)
-    now, first = _start(params, optimiser, text, state, config, folder)
+    now, saved = checkpoint.newest(folder, _fresh(params, optimiser, text, state, config))
+    first = min(saved * config.save_every, config.steps)
     run = jax.jit(partial(_steps, objective, optimiser, config), donate_argnums=0)
     with Progress(disable=not progress) as bar:
         task = bar.add_task("training", total=config.steps, completed=first)
@@ -121,15 +112,8 @@ def train_characters(
 
 
 def optimiser_of(config: CharacterTraining) -> optax.GradientTransformation:
-    """AdamW (decay on matrices only) behind a clip of the gradient's norm, and `keep_within`."""
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, max(1, config.steps // 20), max(2, config.steps)
-    )
-    return optax.chain(
-        optax.clip_by_global_norm(config.gradient_norm),
-        optax.adamw(rate, weight_decay=config.weight_decay, mask=matrices),
-        keep_within(config.clip_sigma),
-    )
+    """The optimiser of a training, its rate rising over a twentieth of the steps."""
+    return adamw.optimiser(config, config.steps, warm_up=config.steps // 20)
 
 
 def _text(codes: np.ndarray, state: State, config: CharacterTraining) -> np.ndarray:
@@ -148,29 +132,14 @@ def _next_save(step: int, config: CharacterTraining) -> int:
     return min((step // config.save_every + 1) * config.save_every, config.steps)
 
 
-def _start(
-    params: PyTree,
-    optimiser: optax.GradientTransformation,
-    text: Array,
-    state: State,
-    config: CharacterTraining,
-    folder: Path | str | None,
-) -> tuple[_State, int]:
-    """A fresh state, or the one of the newest checkpoint, and the step to go on with."""
-    mark = zlib.crc32(repr(config).encode())
-    for array in (*jax.tree.leaves(params), text):
-        mark = zlib.crc32(np.ascontiguousarray(array).tobytes(), mark)
+def _fresh(
+    params: PyTree, optimiser: optax.GradientTransformation, text: Array, state: State, config: CharacterTraining
+) -> _State:
+    """The state before the first step."""
+    mark = checkpoint.fingerprint(config, params, text)
     copies = jax.tree.map(jnp.array, (params, state))  # the state is donated
     loss = jnp.full(config.steps, jnp.nan)
-    fresh = _State(copies[0], optimiser.init(copies[0]), copies[1], loss, jnp.uint32(mark))
-    done = checkpoint.epochs(Path(folder)) if folder is not None else []
-    if not done:
-        return fresh, 0
-    restored = checkpoint.restore(Path(str(folder)), done[-1], fresh._asdict())
-    if int(restored["fingerprint"]) != mark:
-        raise ValueError(f"{folder}: these checkpoints are of another training run (its settings, text or first "
-                         "parameters differ); delete the folder or choose another")  # fmt: skip
-    return _State(**restored), min(done[-1] * config.save_every, config.steps)
+    return _State(copies[0], optimiser.init(copies[0]), copies[1], loss, jnp.uint32(mark))
 
 
 def _steps(

@@ -1,7 +1,6 @@
 """Training of a CTC recogniser on batches of similar length; a run continues from its checkpoint."""
 
 import dataclasses
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,7 @@ from rich.progress import Progress
 
 from anaxon.data.batches import Batch, Batches, prefetch
 from anaxon.data.spec_augment import SpecAugment, mask
-from anaxon.models import checkpoint
-from anaxon.training import keep_within, matrices
+from anaxon.models import adamw, checkpoint
 from anaxon.types import Array, PyTree
 
 # (trained, carried, key, step, inputs, *targets) -> (loss, carried): `carried` is what the objective moves by itself.
@@ -47,16 +45,7 @@ class CtcTraining:
     masks: SpecAugment = dataclasses.field(default_factory=SpecAugment)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "frames_per_batch", "shapes", "save_every"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"training.{name} must be a positive whole number; got {value!r}")
-        for name in ("learning_rate", "gradient_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"training.{name} must be positive; got {getattr(self, name)!r}")
-        for name in ("weight_decay", "clip_sigma", "seed"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"training.{name} must not be negative; got {getattr(self, name)!r}")
+        adamw.check(self, ("epochs", "frames_per_batch", "shapes", "save_every"))
         if not 0 <= self.warm_up <= 1:
             raise ValueError(f"training.warm_up must be from 0 to 1; got {self.warm_up!r}")
 
@@ -134,7 +123,8 @@ def fit(
       OSError: when a checkpoint cannot be written.
     """
     optimiser = optimiser_of(config, len(batches))
-    state, first = _start(trained, carried, optimiser, config, batches, folder)
+    mark = checkpoint.fingerprint(config, batches.shapes, len(batches), batches.checksum, (trained, carried))
+    state, first = checkpoint.newest(folder, fresh(trained, carried, optimiser, config.epochs, mark))
     run = jax.jit(partial(step, objective, optimiser, config), donate_argnums=0)
     with Progress(disable=not progress) as bar:
         task = bar.add_task(name, total=config.epochs * len(batches), completed=first * len(batches))
@@ -165,39 +155,9 @@ def _ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def optimiser_of(config: CtcTraining, batches: int) -> optax.GradientTransformation:
-    """AdamW (decay on matrices only) behind a clip of the gradient's norm, and `keep_within`."""
+    """The optimiser of a training on so many batches an epoch."""
     steps = config.epochs * batches
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, max(1, round(config.warm_up * steps)), max(2, steps)
-    )
-    return optax.chain(
-        optax.clip_by_global_norm(config.gradient_norm),
-        optax.adamw(rate, b2=0.98, weight_decay=config.weight_decay, mask=matrices),
-        keep_within(config.clip_sigma),
-    )
-
-
-def _start(
-    trained: PyTree,
-    carried: PyTree,
-    optimiser: optax.GradientTransformation,
-    config: CtcTraining,
-    batches: Batches,
-    folder: Path | str | None,
-) -> tuple[State, int]:
-    """A fresh state, or the one of the newest checkpoint, and the epoch to go on with."""
-    mark = zlib.crc32(f"{config} {batches.shapes} {len(batches)}".encode(), batches.checksum)
-    for leaf in jax.tree.leaves((trained, carried)):
-        mark = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), mark)
-    state = fresh(trained, carried, optimiser, config.epochs, mark)
-    done = checkpoint.epochs(Path(folder)) if folder is not None else []
-    if not done:
-        return state, 0
-    restored = checkpoint.restore(Path(str(folder)), done[-1], state._asdict())
-    if int(restored["fingerprint"]) != mark:
-        raise ValueError(f"{folder}: these checkpoints are of another training run (its settings, data or first "
-                         "weights differ); delete the folder or choose another")  # fmt: skip
-    return State(**restored), done[-1]
+    return adamw.optimiser(config, steps, warm_up=round(config.warm_up * steps), b2=0.98)
 
 
 def fresh(

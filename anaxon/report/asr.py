@@ -5,8 +5,9 @@ from typing import Any
 
 from anaxon.report import asr_tables, html, network
 from anaxon.report.asr_tables import by_bits, ends, number, over, share
-from anaxon.runs.asr import SHOWN_FRAMES
-from anaxon.runs.asr_conditions import DIGITAL, NO_LINEAR
+from anaxon.runs.asr_conditions import DIGITAL
+from anaxon.runs.asr_goals import NO_CURES
+from anaxon.runs.asr_parts import SHOWN_FRAMES, STUDIED_CHIPS
 
 CAPTIONS = {
     "wer": "Word error rate by condition. Bars are 95 % intervals of the mean, dots the single chips, the line the "
@@ -14,23 +15,20 @@ CAPTIONS = {
     "conditions hear the same sentences, and chip i has the same cells in all of them: differences are surer than the "
     "bars suggest.",
     "columns": "How column values lie in the hardware's own ADC range (±1, red), layer by layer: one curve a block, "
-    "the first the darkest, of the first chip over one batch. The outermost bins hold everything further out. Dashed: "
+    "the first the darkest, over some chips and sentences. The outermost bins hold everything further out. Dashed: "
     "ranges that the automatic condition at equal bits chose, the smallest and the largest of each kind of layer; "
     "those beyond the picture are not drawn.",
-    "saturation": "Share of conversions beyond the range: of a layer, and of its worst array. First chip, one batch. "
+    "saturation": "Share of conversions beyond the range: of a layer, and of its worst array. "
     "White is none at all; grey is a layer that does not convert in this condition.",
     "arrays": "Every physical array of the layers that transform positional encodings, a dot each: share of its "
     "conversions beyond the range. Slice 0 holds the lowest bits of the weights. Dots at the lower edge never "
     "saturate.",
-    "error": "Relative error of every layer's products at the inputs it has on the chip, in the 2-norm. First chip, "
-    "one batch.",
+    "error": "Relative error of every layer's products at the inputs it has on the chip, in the 2-norm, to the same "
+    "layer with its quantised weights: what cells and converters add.",
     "kl": "Word error rate against the KL divergence of the posteriors from the digital network's: bars are 95 % "
     "intervals. KL tells conditions apart before words change.",
     "losses": "Training losses, a line for each seed: the float network, and the quantised ones that start from it.",
 }
-
-
-NO_CURES = ("default", DIGITAL, NO_LINEAR)  # the last one is another network
 
 
 def page(record: dict[str, Any], figures: dict[str, bytes]) -> str:
@@ -41,13 +39,13 @@ def page(record: dict[str, Any], figures: dict[str, bytes]) -> str:
         html.tiles(_tiles(record)),
         "<h2>What was asked, what was obtained</h2>",
         asr_tables.goals(record),
-        "<p>Goals are judged by estimates, whatever their intervals, and the best of several conditions is taken: read "
-        "them with the intervals below.</p>",
+        "<p>A goal is met where the whole 95 % interval meets it, and not resolved where only a part does. The best of "
+        "several conditions was chosen after measuring; the automatic one was named before.</p>",
         "<h2>What the data are</h2>",
         _data(record["data"]),
         "<h2>Conditions</h2>",
         asr_tables.conditions(record),
-        _conditions_told(record),
+        _conditions_told(record["decoding"]),
         "<h2>Figures</h2>",
         html.gallery(figures, captions, [n for n in figures if not n.startswith(("kl", "losses"))]),
         "<h2>Digital networks, whole test set</h2>",
@@ -154,15 +152,15 @@ def _splits(data: dict[str, Any]) -> str:
     return html.card(html.table(["", "utterances", "words", "speech"], rows, (1, 2, 3)))
 
 
-def _conditions_told(record: dict[str, Any]) -> str:
+def _conditions_told(decoding: str) -> str:
     return (
         "<p>“Over digital” is paired with the quantised network that the condition puts on chips, on the same "
         "sentences. The share removed is (default - condition) / (default - digital), with Fieller's interval, "
         "and is told only where the gap is 4 of its standard errors or more. KL is to the posteriors of that digital "
         "network, per frame. ADC energy is conversions × energy of their bits by the component table, relative to the "
         "default condition. "
-        "Conditions that are not automatic are the papers' (p/r: precision/range bits). A decoder without a language "
-        "model (best path) writes the words.</p>"
+        "Conditions that are not automatic are the papers' (p/r: precision/range bits). Words are written by "
+        f"{escape(decoding)}.</p>"
     )
 
 
@@ -179,7 +177,8 @@ def _facts(record: dict[str, Any]) -> list[list[str]]:
         ["Chips", f"{study['chips']} of every network, the same in all conditions; they hear "
                   f"{data['panel_utterances']:,} test sentences of {data['panel_words']:,} words"],
         ["Automatic ranges", f"chosen on one programmed chip from {study['calibration']} training sentences"],
-        ["Layers", "error, saturation and histograms: the first chip of the first seed, one batch of test sentences"],
+        ["Layers", f"error, saturation and histograms: {min(STUDIED_CHIPS, study['chips'])} chips of every seed over "
+                   f"{study['calibration']} test sentences, without padding"],
         ["Files", "<code>results.json</code> (every number here), <code>ensemble.npz</code> (errors and KL of every "
                   "chip and sentence, histograms), <code>log.txt</code>"],
     ]  # fmt: skip

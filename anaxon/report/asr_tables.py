@@ -59,8 +59,8 @@ def conditions(record: dict[str, Any]) -> str:
         rows = [_condition(c, [x for x in record["layers"] if _is_of(x, c)], missing) for c in mine]
         intervals = sorted({over(c["wer"]) for c in mine})
         parts.append(
-            f"<p><b>Weights of {bits} bits.</b> Intervals are over {escape(' or '.join(intervals))}; those of KL over "
-            f"chips alone, for these seeds and sentences.</p>{card(table(head, rows, tuple(range(1, len(head)))))}"
+            f"<p><b>Weights of {bits} bits.</b> Intervals are over {escape(' or '.join(intervals))}.</p>"
+            f"{card(table(head, rows, tuple(range(1, len(head)))))}"
         )
     return "".join(parts)
 

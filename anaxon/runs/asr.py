@@ -1,6 +1,6 @@
 """The speech recognition job: a Conformer on memristor chips, and what positional encodings do to their ADCs."""
 
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,12 @@ from anaxon.data import asterisk
 from anaxon.interpret.place import place
 from anaxon.interpret.plan import Plan
 from anaxon.runs import asr_chips, asr_networks, asr_results, asr_time
-from anaxon.runs.asr_conditions import CONDITIONS, NO_LINEAR, Sample, rules
-from anaxon.runs.asr_networks import Recogniser
-from anaxon.runs.asr_results import Digital, Heard, Measured
+from anaxon.runs.asr_decoding import decoder_of
+from anaxon.runs.asr_panel import panel_of
+from anaxon.runs.asr_parts import SHOWN_FRAMES, Job, float_part, quantised_part
 from anaxon.runs.asr_settings import Settings
 from anaxon.runs.asr_settings import read as read
-from anaxon.runs.folder import CHIPS, REPORT, RunFolder
-from anaxon.types import replace
-
-SHOWN_FRAMES = 400  # of an utterance, for plans and bills: 4 s
+from anaxon.runs.folder import REPORT, RunFolder
 
 
 def planned(settings: Settings) -> Plan:
@@ -45,157 +42,48 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
             folder.log(note)
     asr_time.announce(settings, corpus, folder, progress)
     study = settings.study
-    panel = asr_chips.panel_of(corpus, corpus.test, study.words, study.frames_per_batch, settings.seed)
-    test = asr_chips.panel_of(corpus, corpus.test, 0, study.frames_per_batch)
-    heard: dict[tuple[int, str], list[Heard]] = {}
-    found: list[Digital] = []
-    for seed in settings.seeds:
-        with folder.phase(f"training, seed {seed}"):
-            floats = _floats(settings, corpus, seed, progress)
-        for bits in study.weight_bits:
-            with folder.phase(f"quantised training, seed {seed}, {bits} bits"):
-                nets = {c: _quantised(settings, floats[c], bits, corpus, seed, progress) for c in floats}
-            for kind, net in nets.items():
-                with folder.busy(f"digital, seed {seed}, {bits} bits{kind and ', ' + kind}", progress):
-                    found.append(_digital(settings, floats[kind], net, kind, bits, seed, panel, test))
-            for condition, part in _chips(settings, folder, nets, found, bits, seed, corpus, panel, progress).items():
-                heard.setdefault((bits, condition), []).append(part)
-    with folder.busy("recorded speech", progress):
-        real = _real(settings, corpus, progress)
-    measured = Measured(corpus, panel, test, found, heard, real)
-    return _written(settings, folder, measured, progress)
-
-
-def _floats(settings: Settings, corpus: speech.Corpus, seed: int, progress: bool) -> dict[str, Recogniser]:
-    """The float networks that the conditions need, by what was changed ("" for nothing)."""
-    kinds = ["", *([NO_LINEAR] if NO_LINEAR in settings.study.conditions else [])]
-    return {k: asr_networks.trained(settings.sizes(k), settings.training, corpus, progress, seed) for k in kinds}
-
-
-def _quantised(
-    settings: Settings, net: Recogniser, bits: int, corpus: speech.Corpus, seed: int, progress: bool
-) -> Recogniser:
-    return asr_networks.quantised(
-        net, bits, settings.quantised, settings.training, _hardware(settings, bits), corpus, progress, seed
+    test = panel_of(corpus, corpus.test, 0, study.frames_per_batch, shapes=study.shapes)
+    panel = panel_of(corpus, corpus.test, study.words, study.frames_per_batch, settings.seed, study.shapes)
+    panel = panel if study.words else test
+    job = Job(settings, folder, corpus, panel, test, decoder_of(settings.decoding, corpus), progress)
+    pairs = [(seed, bits) for seed in settings.seeds for bits in study.weight_bits]
+    makers = {f"float-{seed}": partial(float_part, job, seed) for seed in settings.seeds}
+    makers |= {f"{seed}-{bits}": partial(quantised_part, job, seed, bits) for seed, bits in pairs}
+    found = folder.parts(makers)
+    measured = asr_results.Measured(
+        settings=settings,
+        corpus=corpus,
+        panel=panel,
+        test=test,
+        kinds=job.kinds,
+        floats={seed: found[f"float-{seed}"] for seed in settings.seeds},
+        quantised={(seed, bits): found[f"{seed}-{bits}"] for seed, bits in pairs},
+        real=_real(job),
     )
+    return _written(measured, folder, progress)
 
 
-def _hardware(settings: Settings, bits: int) -> Any:
-    return replace(settings.hardware, array=replace(settings.hardware.array, weight_bits=bits))
-
-
-def _perfect(settings: Settings, bits: int) -> Any:
-    return asr_networks.perfect_cells(bits, settings.quantised.activation_bits, settings.hardware.array.scale)
-
-
-def _digital(
-    settings: Settings,
-    float_: Recogniser,
-    net: Recogniser,
-    kind: str,
-    bits: int,
-    seed: int,
-    panel: asr_chips.Panel,
-    test: asr_chips.Panel,
-) -> Digital:
-    """The float and the quantised network on the panel, where chips are compared with it, and on the whole test set."""
-    plan = _plan(settings, net, {asr_networks.PLACED: _perfect(settings, bits)})
-    on_panel, reference = asr_chips.digital(net, plan, panel)
-    plain, _ = asr_chips.digital(float_, None, panel)
-    whole = {"float": asr_chips.digital(float_, None, test)[0], "quantised": asr_chips.digital(net, plan, test)[0]}
-    return Digital(
-        kind=kind,
-        bits=bits,
-        seed=seed,
-        quantised=asr_chips.errors_of(panel, on_panel),
-        float_=asr_chips.errors_of(panel, plain),
-        reference=reference,
-        test={name: asr_chips.errors_of(test, texts) for name, texts in whole.items()},
-        float_loss=float_.loss,
-        quantised_loss=net.loss,
-    )
-
-
-def _plan(settings: Settings, net: Recogniser, rules_: Mapping[str, Any]) -> Plan:
-    return asr_networks.placed(net, dict(rules_), SHOWN_FRAMES, settings.model.mels)
-
-
-def _chips(
-    settings: Settings,
-    folder: RunFolder,
-    nets: dict[str, Recogniser],
-    found: list[Digital],
-    bits: int,
-    seed: int,
-    corpus: speech.Corpus,
-    panel: asr_chips.Panel,
-    progress: bool,
-) -> dict[str, Heard]:
-    """Every condition on the same chips."""
-    with folder.busy(f"choosing ranges, seed {seed}, {bits} bits", progress):
-        plans = _plans(settings, nets, bits, seed, corpus)
-    chip_seed = settings.seed + 1000 * seed + bits  # other chips for every network
-    measured = {}
-    for programs in asr_chips.programs_of(nets, plans):
-        first = next(iter(programs.ranges))
-        kind = first if first in nets else ""
-        reference = next(d.reference for d in found if (d.kind, d.bits, d.seed) == (kind, bits, seed))
-        name = f"seed {seed}, {bits} bits, {', '.join(programs.ranges)}"
-        with folder.phase(f"chips, {name}"):
-            path = folder.chunks(f"{seed}-{bits}-{first.replace('/', '_')}")
-            tables = asr_chips.on_chips(programs, panel, reference, chip_seed, settings.study.chips, path, progress)
-        with folder.busy(f"columns, {name}", progress):
-            columns = asr_chips.studied(programs, panel, chip_seed)
-        measured |= {c: Heard(plans[c], *tables[c], columns[c]) for c in programs.ranges}
-    return {c: measured[c] for c in plans}
-
-
-def _plans(
-    settings: Settings, nets: dict[str, Recogniser], bits: int, seed: int, corpus: speech.Corpus
-) -> dict[str, Plan]:
-    hardware, perfect = _hardware(settings, bits), _perfect(settings, bits)
-    part = asr_chips.taken(corpus.train, _spread(len(corpus.train), settings.study.calibration))
-    batch = asr_chips.panel_of(corpus, part, 0, 10**9, shapes=1).stacks[0]  # all in one batch
-    inputs = (jax.numpy.asarray(batch.features[0]), jax.numpy.asarray(batch.lengths[0]))
-    plans: dict[str, Plan] = {}
-    sweeps: dict[str, dict] = {}  # of every network
-    for condition in settings.study.conditions:
-        kind = condition if condition in nets else ""
-        net = nets[kind]
-        base = _plan(settings, net, rules(hardware, perfect, condition))
-        sample = Sample(net.fn, net.params, jax.random.key(seed), inputs, sweeps.setdefault(kind, {}))
-        plans[condition] = CONDITIONS[condition].plan(base, sample)
-    return plans
-
-
-def _spread(count: int, wanted: int) -> np.ndarray:
-    """Indices of so many of `count` things, evenly."""
-    return np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(int))
-
-
-def _real(settings: Settings, corpus: speech.Corpus, progress: bool) -> Any:
-    """Word errors of the first float network on recorded prompts, where they are installed."""
-    prompts = asterisk.prompts(settings.data)
+def _real(job: Job) -> np.ndarray | None:
+    """Word errors of the first float network on recorded prompts, where they are installed, and their words."""
+    prompts = asterisk.prompts(job.settings.data)
     if prompts is None:
         return None
-    net = _floats(settings, corpus, settings.seed, progress)[""]
-    panel = asr_chips.panel_of(corpus, prompts, 0, settings.study.frames_per_batch)
-    return asr_chips.errors_of(panel, asr_chips.digital(net, None, panel)[0])
+    with job.folder.busy("recorded speech", job.progress):
+        panel = panel_of(job.corpus, prompts, 0, job.settings.study.frames_per_batch)
+        said = asr_chips.digital(job.float_network("", job.settings.seed), None, panel)
+        return np.stack([asr_chips.digital_errors(panel, job.decoder, said), panel.words])
 
 
-def _written(settings: Settings, folder: RunFolder, measured: Measured, progress: bool) -> dict[str, Any]:
+def _written(measured: asr_results.Measured, folder: RunFolder, progress: bool) -> dict[str, Any]:
+    from anaxon.report import asr as report
+    from anaxon.report import asr_figures
+
     with folder.busy("report", progress):
-        from anaxon.report import asr as report
-        from anaxon.report import asr_figures
-
         rows = asr_results.rows(measured)
-        folder.write_arrays(CHIPS, rows)
-        record = asr_results.collect(settings, measured, folder.seconds)
+        record = asr_results.collect(measured, planned(measured.settings), folder.seconds)
         figures = asr_figures.figures(record, rows)
-        folder.write_report(report.page(record, figures), figures)
-    record["seconds"] = folder.seconds
-    folder.finish(record)
-    return record
+        page = report.page(record, figures)
+    return folder.keep(record, rows, page, figures)
 
 
 def summary(record: dict[str, Any], path: Path, console: Console) -> None:

@@ -1,6 +1,6 @@
-"""What networks, digital and on chips, write down of the test set."""
+"""What networks, digital and on chips, make of a panel, and what the columns of a chip look like."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,107 +10,50 @@ import numpy as np
 
 from anaxon.adc_ranges import fixed_range
 from anaxon.columns import Columns, column_study
-from anaxon.data import tokens
-from anaxon.data.asr import Corpus, Utterances
-from anaxon.data.batches import Batch, Batches
-from anaxon.decoding.greedy import best_path
+from anaxon.data.batches import Batch
 from anaxon.decoding.posteriors import kl
-from anaxon.decoding.word_errors import WordErrors, word_errors
 from anaxon.ensemble import ensemble
 from anaxon.interpret.analog import analog
 from anaxon.interpret.plan import Chip, Plan, Ranges, Site
-from anaxon.interpret.program import program
+from anaxon.interpret.program import mapped, program
 from anaxon.prng import fold_name
+from anaxon.runs.asr_decoding import Decoder, errors_of
 from anaxon.runs.asr_networks import Recogniser
-from anaxon.runs.chips import chip_keys, chip_mesh
+from anaxon.runs.asr_panel import Panel
+from anaxon.runs.chips import chip_mesh
 from anaxon.types import Array, PyTree, replace
-
-
-class Panel(NamedTuple):
-    """Utterances in a few stacks of batches of one shape, each leaf `[batches, rows, ...]`.
-
-    Attributes:
-      stacks: the batches.
-      texts: of the utterances, `[n]`.
-    """
-
-    stacks: tuple[Batch, ...]
-    texts: tuple[str, ...]
-
-    @property
-    def frames(self) -> int:
-        """Input frames of a pass over it, padding included."""
-        return sum(int(np.prod(s.features.shape[:3])) for s in self.stacks)
-
-
-def panel_of(
-    corpus: Corpus, split: Utterances, words: int, frames_per_batch: int, seed: int = 0, shapes: int = 2
-) -> Panel:
-    """Utterances of a split, chosen by the seed, of about so many words (0: all of it), in up to `shapes` stacks."""
-    order = np.random.default_rng([seed, 303]).permutation(len(split))
-    counts = np.cumsum([len(split.texts[k].split()) for k in order])
-    chosen = np.sort(order[: np.searchsorted(counts, words) + 1]) if words else np.arange(len(split))
-    part = taken(split, chosen)
-    found: dict[tuple, list[Batch]] = {}
-    for batch in Batches(corpus, part, frames_per_batch=frames_per_batch, count=shapes).in_order():
-        found.setdefault(batch.features.shape, []).append(batch)
-    return Panel(tuple(jax.tree.map(lambda *x: np.stack(x), *same) for same in found.values()), part.texts)
-
-
-def taken(split: Utterances, index: np.ndarray) -> Utterances:
-    """Some utterances of a split."""
-    pieces = [split.features[split.starts[k] : split.starts[k + 1]] for k in index]
-    starts = np.concatenate([[0], np.cumsum([len(p) for p in pieces])]).astype(np.int64)
-    return Utterances(np.concatenate(pieces), starts, tuple(split.texts[k] for k in index), split.speakers[index],
-                      tuple(split.ids[k] for k in index))  # fmt: skip
-
 
 Say = Callable[[Array, Array, Array], tuple[Array, Array]]  # (batch number, features, lengths) -> (log_probs, lengths)
 
 
-def _each(say: Say, stack: Batch, first: int) -> tuple[Array, Array]:
-    """`say` of every batch of a stack, one after another."""
-    numbers = first + jnp.arange(stack.features.shape[0])
-    return jax.lax.map(lambda x: say(*x), (numbers, jnp.asarray(stack.features), jnp.asarray(stack.lengths)))
-
-
-def listen(panel: Panel, say: Say) -> list[tuple[Array, Array]]:
-    """Log probabilities `[batches, rows, frames, tokens]` and lengths of every stack."""
+def listen(stacks: tuple[Batch, ...], say: Say) -> list[tuple[Array, Array]]:
+    """Log probabilities `[batches, rows, frames, tokens]` and lengths of every stack, one batch after another."""
     found, first = [], 0
-    for stack in panel.stacks:
-        found.append(_each(say, stack, first))
-        first += stack.features.shape[0]
+    for stack in stacks:
+        count = stack.features.shape[0]
+        xs = (first + jnp.arange(count), jnp.asarray(stack.features), jnp.asarray(stack.lengths))
+        found.append(jax.lax.map(lambda x: say(*x), xs))
+        first += count
     return found
 
 
-def digital(net: Recogniser, plan: Plan | None, panel: Panel) -> tuple[list[str], list[np.ndarray]]:
-    """Transcripts, and log probabilities of every stack, of the float network or of one on perfect cells."""
+def digital(net: Recogniser, plan: Plan | None, panel: Panel) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Log probabilities and lengths of every stack, of the float network or of the one on a plan's perfect cells."""
+    key = jax.random.key(0)
 
     @jax.jit
-    def run(params: PyTree) -> list[tuple[Array, Array]]:
+    def run(params: PyTree, ranges: PyTree, stacks: tuple[Batch, ...]) -> list[tuple[Array, Array]]:
         if plan is None:
-            return listen(panel, lambda number, x, n: net.fn(params, x, n))
-        chip = program(jax.random.key(0), plan, params)
-        return listen(panel, lambda number, x, n: analog(net.fn)(jax.random.key(0), chip, x, n))
+            return listen(stacks, lambda number, x, n: net.fn(params, x, n))
+        chip = program(key, replace(plan, ranges=ranges), params)
+        return listen(stacks, lambda number, x, n: analog(net.fn)(key, chip, x, n))
 
-    found = run(net.params)
-    paths = [np.asarray(jax.vmap(best_path)(p, n)) for p, n in found]
-    return transcripts(panel, paths), [np.asarray(p) for p, _ in found]
+    return jax.device_get(run(net.params, None if plan is None else plan.ranges, panel.stacks))
 
 
-def transcripts(panel: Panel, paths: Sequence[np.ndarray]) -> list[str]:
-    """Texts in the panel's order, of best paths `[batches, rows, frames]`."""
-    texts = [""] * len(panel.texts)
-    for stack, path in zip(panel.stacks, paths, strict=True):
-        for index, row in zip(np.asarray(stack.index).reshape(-1), path.reshape(-1, path.shape[-1]), strict=True):
-            if index >= 0:
-                texts[index] = tokens.decode(row[row > 0])
-    return texts
-
-
-def errors_of(panel: Panel, texts: Sequence[str]) -> WordErrors:
-    """Word errors of every utterance."""
-    return word_errors(panel.texts, texts)
+def digital_errors(panel: Panel, decoder: Decoder, said: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Word errors `[utterances]` of what `digital` returned."""
+    return errors_of(panel, decoder, [np.asarray(jax.vmap(decoder.keep)(p, n)) for p, n in said])
 
 
 class Programs(NamedTuple):
@@ -164,60 +107,66 @@ def _all_numbers(plan: Plan, site: Site, offset: bool) -> Ranges:
     return replace(own, column=limit, step=jnp.broadcast_to(step, arrays), offset=known)
 
 
+class Ears(NamedTuple):
+    """What chips hear and how it is judged: KL is to the `reference` log probabilities of every stack."""
+
+    panel: Panel
+    decoder: Decoder
+    reference: list[np.ndarray]
+
+
 def on_chips(
-    programs: Programs, panel: Panel, reference: list[np.ndarray], seed: int, chips: int, path: Path, progress: bool
+    programs: Programs, ears: Ears, keys: Array, path: Path, progress: bool
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Word errors and KL to the reference [nats/frame] of every condition, chip and utterance.
 
-    Both `[chips, utterances]`, by condition. Chip i has the same key, and so the same cells, in every condition.
+    Both `[chips, utterances]`, by condition. Chip i has the same key, and so the same cells, in every condition;
+    finished chips are kept in `path`.
     """
-    net, exact = programs.net, [jnp.asarray(r) for r in reference]
+    panel, decoder, exact = ears.panel, ears.decoder, [jnp.asarray(r) for r in ears.reference]
+    stacks = jax.tree.map(jnp.asarray, panel.stacks)
 
     def one(key: Array) -> list[tuple[Array, Array]]:
         def read(ranges: PyTree) -> list[tuple[Array, Array]]:
-            heard = listen(panel, _saying(net, programs.chip(key, ranges), fold_name(key, "read")))
-            return [
-                (jax.vmap(best_path)(p, n).astype(jnp.uint8), jax.vmap(kl)(e, p, n))
-                for (p, n), e in zip(heard, exact, strict=True)
-            ]
+            heard = listen(stacks, _saying(programs, programs.chip(key, ranges), fold_name(key, "read")))
+            both = zip(heard, exact, strict=True)
+            return [(jax.vmap(decoder.keep)(p, n), jax.vmap(kl)(e, p, n)) for (p, n), e in both]
 
         return jax.lax.map(read, programs.stacked)
 
     mesh = chip_mesh()
     chunk = mesh.size if mesh is not None else 1
-    found = ensemble(one, chip_keys(seed, chips), chunk=chunk, mesh=mesh, progress=progress, path=path)
+    found = ensemble(one, keys, chunk=chunk, mesh=mesh, progress=progress, path=path)
     tables = {}
     for j, condition in enumerate(programs.ranges):
-        errors = [errors_of(panel, transcripts(panel, [p[i, j] for p, _ in found])).errors for i in range(chips)]
-        tables[condition] = np.stack(errors), _in_order(panel, [k[:, j] for _, k in found])
+        errors = [errors_of(panel, decoder, [kept[i, j] for kept, _ in found]) for i in range(len(keys))]
+        tables[condition] = np.stack(errors), panel.in_order([k[:, j] for _, k in found])
     return tables
 
 
-def _saying(net: Recogniser, chip: Chip, key: Array) -> Say:
+def _saying(programs: Programs, chip: Chip, key: Array) -> Say:
     def say(number: Array, features: Array, lengths: Array) -> Any:
-        return analog(net.fn)(jax.random.fold_in(key, number), chip, features, lengths)
+        return analog(programs.net.fn)(jax.random.fold_in(key, number), chip, features, lengths)
 
     return say
 
 
-def _in_order(panel: Panel, values: Sequence[np.ndarray]) -> np.ndarray:
-    """Values `[chips, batches, rows]` of every stack as `[chips, utterances]`."""
-    table = np.zeros((values[0].shape[0], len(panel.texts)))
-    for stack, value in zip(panel.stacks, values, strict=True):
-        index = np.asarray(stack.index).reshape(-1)
-        table[:, index[index >= 0]] = value.reshape(len(value), -1)[:, index >= 0]
-    return table
+def studied(programs: Programs, speech: tuple[np.ndarray, np.ndarray], keys: Array) -> dict[str, dict[str, Columns]]:
+    """Columns of every layer over some speech, the mean over the keys' chips, by condition.
 
-
-def studied(programs: Programs, panel: Panel, seed: int) -> dict[str, dict[str, Columns]]:
-    """Columns of every layer on the first chip, over the first batch of the panel, by condition."""
-    stack, key = panel.stacks[0], chip_keys(seed, 1)[0]
+    Errors are to the same layer with its weights as they are mapped: what chip and converters add to quantisation.
+    """
     study = column_study(programs.net.fn)
 
     @jax.jit
-    def run(params: PyTree, ranges: PyTree, features: Array, lengths: Array) -> dict[str, Columns]:
-        chip = programs._replace(net=programs.net._replace(params=params)).chip(key, ranges)
-        return study(fold_name(key, "study"), chip, params, features, lengths)
+    def run(params: PyTree, ranges: PyTree, keys: Array, inputs: tuple[Array, Array]) -> dict[str, Columns]:
+        own = programs._replace(net=programs.net._replace(params=params))
+        exact = mapped(own.plan, params)
+        one = lambda key: study(fold_name(key, "study"), own.chip(key, ranges), exact, *inputs)  # noqa: E731
+        return jax.tree.map(lambda x: x.mean(0), jax.lax.map(one, keys))
 
-    inputs = jnp.asarray(stack.features[0]), jnp.asarray(stack.lengths[0])
-    return {c: jax.device_get(run(programs.net.params, r, *inputs)) for c, r in programs.ranges.items()}
+    inputs, found = jax.tree.map(jnp.asarray, speech), {}
+    for j, condition in enumerate(programs.ranges):
+        ranges = jax.tree.map(lambda x, j=j: x[j], programs.stacked)  # of one type: compiled once
+        found[condition] = jax.device_get(run(programs.net.params, ranges, keys, inputs))
+    return found

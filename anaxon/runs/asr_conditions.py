@@ -83,6 +83,11 @@ def encoding_paths(plan: Plan) -> list[str]:
     return [s.path for s in plan.sites if s.path.endswith("linear_pos/kernel")]
 
 
+def _encodings(plan: Plan, sample: Sample) -> Plan:
+    sweeps = sample.sweep(plan)
+    return split_by_layer(plan, {p: sweeps[p] for p in encoding_paths(plan)})
+
+
 def _layers(plan: Plan, sample: Sample) -> Plan:
     return split_by_layer(plan, sample.sweep(plan))
 
@@ -108,6 +113,7 @@ CONDITIONS: dict[str, Condition] = {
     "pos-3/5": Condition("linear_pos with precision 3, range 5", _by_hand(5), linear_pos=True),
     "pos-2/6": Condition("linear_pos with precision 2, range 6", _by_hand(6), linear_pos=True),
     "pos-1/7": Condition("linear_pos with precision 1, range 7", _by_hand(7), linear_pos=True),
+    "pos-auto": Condition("automatic range of linear_pos alone", _encodings, linear_pos=True, automatic=True),
     "layers": Condition("automatic range of every layer", _layers, automatic=True),
     "arrays": Condition("automatic gain of every array", _arrays, automatic=True),
     "budget": Condition("automatic bits and range of every layer, equal energy", _budget, automatic=True, equal=False),

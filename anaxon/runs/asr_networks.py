@@ -81,8 +81,9 @@ def trained(
     params = untrained(sizes, seed)[1]
     where = _folder("float", corpus, sizes, training)
     name = f"training, float, seed {seed}"
-    params, _, loss = fit(plain(digital_loss(fn, ctc_loss)), params, (), batches_of(corpus, training), training, where,
-                          progress, tell, name)  # fmt: skip
+    objective, batches = plain(digital_loss(fn, ctc_loss)), batches_of(corpus, training)
+    with cache.locked(where):
+        params, _, loss = fit(objective, params, (), batches, training, where, progress, tell, name)
     return Recogniser(untrained(sizes, seed)[0], params, {}, loss)
 
 
@@ -91,9 +92,13 @@ def _folder(kind: str, corpus: Corpus, *what: Any) -> Path:
     return cache.folder() / "models" / f"conformer-{kind}-{code}"
 
 
-def perfect_cells(bits: int, activation_bits: int, scale: str = "tensor") -> Hardware:
-    """Hardware whose `analog` is the quantisation-aware forward pass: exact cells and sums behind quantisers."""
-    array = ArraySpec(rows=ROWS, cols=ROWS, weight_bits=bits, cell_bits=max(1, bits - 1), scale=scale)  # type: ignore[arg-type]
+def perfect_cells(bits: int, activation_bits: int, like: ArraySpec) -> Hardware:
+    """Hardware whose `analog` is the quantisation-aware forward pass: exact cells and sums behind quantisers.
+
+    Weights get scales, and limits, as on the arrays `like` these.
+    """
+    array = ArraySpec(rows=ROWS, cols=ROWS, weight_bits=bits, cell_bits=max(1, bits - 1), scale=like.scale,
+                      clip_sigma=like.clip_sigma)  # fmt: skip
     return Hardware(device=IdealDevice(), array=array, dac=DAC(bits=activation_bits))
 
 
@@ -114,16 +119,15 @@ def quantised(
     """
     training = dataclasses.replace(training, epochs=tuning.epochs, learning_rate=tuning.learning_rate, seed=seed,
                                    save_every=max(1, tuning.epochs // 3))  # fmt: skip
-    scale = hardware.array.scale
-    cells = replace(hardware, adc=None) if tuning.chips else perfect_cells(bits, tuning.activation_bits, scale)
-    told = cells if tuning.chips or scale != "tensor" else None
+    cells = replace(hardware, adc=None) if tuning.chips else perfect_cells(bits, tuning.activation_bits, hardware.array)
     batches = batches_of(corpus, training)
     plan = _calibrated(net, cells, batches, seed)
     objective, start, carried = _objective(net, plan, tuning)
-    where = _folder("quantised", corpus, tuning, training, bits, told, net.loss.tolist(),
+    where = _folder("quantised", corpus, tuning, training, repr(cells), net.loss.tolist(),
                     [s.path for s in plan.sites], _weights_mark(net.params))  # fmt: skip
     name = f"training, {bits}-bit weights, seed {seed}"
-    found, moved, loss = fit(objective, start, carried, batches, training, where, progress, name=name)
+    with cache.locked(where):
+        found, moved, loss = fit(objective, start, carried, batches, training, where, progress, name=name)
     if tuning.observer == "learned":
         ready = with_ranges(plan, found["ranges"])
         return Recogniser(net.fn, found["weights"], jax.device_get(input_ranges(ready)), loss)

@@ -10,9 +10,9 @@ from anaxon.data.asr import SpeechData
 from anaxon.hardware import Hardware
 from anaxon.models.conformer_sizes import ConformerSizes
 from anaxon.models.train_ctc import CtcTraining
-from anaxon.presets import hardware_from
 from anaxon.runs.asr_conditions import CONDITIONS, NO_LINEAR
-from anaxon.runs.config import components_of, described, from_table, seed_of
+from anaxon.runs.asr_decoding import Decoding
+from anaxon.runs.config import components_of, described, from_table, hardware_of, seed_of
 from anaxon.settings import check_keys
 
 OBSERVERS = ("min-max", "moving-average", "learned")
@@ -57,7 +57,7 @@ class Study:
       chips: of every network, the same in all conditions.
       words: the chips hear test sentences of about so many words; 0 for the whole test set.
       calibration: training sentences from which the automatic conditions choose.
-      frames_per_batch: of what a chip hears at once.
+      frames_per_batch, shapes: of what a chip hears at once; every shape is compiled by itself.
 
     Raises:
       ValueError: for a value out of range, an unknown condition, or one twice.
@@ -70,10 +70,12 @@ class Study:
     words: int = 1500
     calibration: int = 24
     frames_per_batch: int = 6_000
+    shapes: int = 2
 
     def __post_init__(self) -> None:
-        for name, least in (("seeds", 1), ("chips", 2), ("words", 0), ("calibration", 1), ("frames_per_batch", 1)):
-            integer(f"study.{name}", getattr(self, name), least, 10**9)
+        least = {"chips": 2, "words": 0}
+        for name in ("seeds", "chips", "words", "calibration", "frames_per_batch", "shapes"):
+            integer(f"study.{name}", getattr(self, name), least.get(name, 1), 10**9)
         for bits in self.weight_bits:
             integer("study.weight_bits", bits, 2, 9)
         for condition in self.conditions:
@@ -84,7 +86,7 @@ class Study:
 
 
 SECTIONS = {"data": SpeechData, "model": ConformerSizes, "training": CtcTraining, "quantised": FineTuning,
-            "study": Study}  # fmt: skip
+            "study": Study, "decoding": Decoding}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Settings:
     training: CtcTraining
     quantised: FineTuning
     study: Study
+    decoding: Decoding
     hardware: Hardware
     hardware_table: Mapping[str, Any]
     components: str
@@ -127,11 +130,9 @@ def read(table: Mapping[str, Any]) -> Settings:
       ValueError, TypeError: for a key or a value that is not accepted; the sentence names it.
     """
     check_keys(table, ("job", "seed", *SECTIONS, "hardware", "cost"), "configuration")
-    if "hardware" not in table:
-        raise ValueError('hardware: missing; expected a table such as [hardware] with preset = "vcm-4bit"')
     sections: dict[str, Any] = {name: from_table(kind, table.get(name, {}), name) for name, kind in SECTIONS.items()}
     _check(sections["data"], sections["model"], sections["study"])
-    hardware = hardware_from(table["hardware"])
+    hardware = hardware_of(table, "vcm-4bit")
     if hardware.dac is None or hardware.dac.bits != sections["quantised"].activation_bits:
         drives = "exact voltages" if hardware.dac is None else f"{hardware.dac.bits} bits"
         raise ValueError(

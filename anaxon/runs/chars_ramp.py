@@ -17,7 +17,7 @@ from anaxon.runs import chars_ramp_settings
 from anaxon.runs.chars_ramp_chips import bits_on_chips, on_float, read_rows
 from anaxon.runs.chars_ramp_points import Point, Trained
 from anaxon.runs.chars_ramp_settings import Settings
-from anaxon.runs.folder import CHIPS, REPORT, RunFolder
+from anaxon.runs.folder import REPORT, RunFolder
 from anaxon.runs.side_by_side import side_by_side
 from anaxon.runs.trainings import Ready
 
@@ -115,13 +115,10 @@ def _written(settings: Settings, folder: RunFolder, measured: found.Measured, pr
         from anaxon.report import chars_ramp_figures
 
         rows = found.rows(measured)
-        folder.write_arrays(CHIPS, rows)
         record = found.collect(settings, measured, planned(settings), folder.seconds)
         figures = chars_ramp_figures.figures(record, rows)
-        folder.write_report(report.page(record, figures), figures)
-    record["seconds"] = folder.seconds
-    folder.finish(record)
-    return record
+        page = report.page(record, figures)
+    return folder.keep(record, rows, page, figures)
 
 
 def summary(record: dict[str, Any], path: Path, console: Console) -> None:

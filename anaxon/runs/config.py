@@ -83,15 +83,24 @@ def size_of(table: Mapping[str, Any], kind: type[T]) -> tuple[str, T]:
     return size, from_table(kind, table.get(size, {}), size)
 
 
+def hardware_of(table: Mapping[str, Any], example: str) -> Hardware:
+    """The hardware of a configuration.
+
+    Raises:
+      ValueError: where `[hardware]` is missing or wrong.
+    """
+    if "hardware" not in table:
+        raise ValueError(f'hardware: missing; expected a table such as [hardware] with preset = "{example}"')
+    return hardware_from(table["hardware"])
+
+
 def ramp_hardware_of(table: Mapping[str, Any]) -> Hardware:
     """The hardware of a job that compares ramp ADCs with linear ones.
 
     Raises:
       ValueError: where `[hardware]` is missing, wrong or without a ramp.
     """
-    if "hardware" not in table:
-        raise ValueError('hardware: missing; expected a table such as [hardware] with preset = "ramp-5bit"')
-    hardware = hardware_from(table["hardware"])
+    hardware = hardware_of(table, "ramp-5bit")
     at_bits(hardware, "ramp", 5, 1, 1)  # complains about hardware without a ramp
     return hardware
 

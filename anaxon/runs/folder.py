@@ -5,11 +5,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import Timeout
 from rich.console import Console
 
 from anaxon.data import cache
@@ -56,6 +57,14 @@ class RunFolder:
         """Where `ensemble` keeps the finished chunks of one of its calls."""
         return self.path / "chunks" / name
 
+    def parts(self, makers: dict[str, Callable[[], cache.Content]]) -> dict[str, cache.Content]:
+        """The parts of a long run, each kept in a file as soon as it is made; processes in one folder share them."""
+        file = {name: self.path / "parts" / f"{name}.npz" for name in makers}
+        for name, make in makers.items():
+            with contextlib.suppress(Timeout):  # another process makes it: the next one, meanwhile
+                cache.made(file[name], make, wait=False)
+        return {name: cache.made(file[name], make) for name, make in makers.items()}
+
     def write_json(self, name: str, content: Any) -> None:
         """Writes JSON; a value that is not finite is written as null.
 
@@ -72,7 +81,7 @@ class RunFolder:
           OSError: when it cannot be written; what was there is kept.
         """
         path = self.path / name
-        part = path.with_name(f".{path.name}.part")
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             part.write_bytes(content)
@@ -95,6 +104,16 @@ class RunFolder:
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Writes arrays with a checksum, as `anaxon.data.cache` does."""
         cache.save(self.path / name, arrays)
+
+    def keep(
+        self, record: dict[str, Any], rows: dict[str, np.ndarray], page: str, figures: dict[str, bytes]
+    ) -> dict[str, Any]:
+        """Writes a job's arrays, page and figures, and last its record, with the wall time of the phases so far."""
+        self.write_arrays(CHIPS, rows)
+        self.write_report(page, figures)
+        record["seconds"] = self.seconds
+        self.finish(record)
+        return record
 
     def finish(self, results: dict[str, Any]) -> None:
         """Writes `results.json` and drops the chunks, whose rows are in `ensemble.npz`."""

@@ -14,11 +14,10 @@ from anaxon.interpret.place import place
 from anaxon.interpret.plan import Plan
 from anaxon.interpret.text import quantity
 from anaxon.models.train import Training
-from anaxon.presets import hardware_from
 from anaxon.runs import chips, network, results
 from anaxon.runs.chips import Ensemble
-from anaxon.runs.config import components_of, described, from_table, seed_of
-from anaxon.runs.folder import CHIPS, REPORT, RunFolder
+from anaxon.runs.config import components_of, described, from_table, hardware_of, seed_of
+from anaxon.runs.folder import REPORT, RunFolder
 from anaxon.runs.network import Model, Network
 from anaxon.settings import check_keys
 
@@ -59,14 +58,12 @@ def read(table: Mapping[str, Any]) -> Settings:
     """
     check_keys(table, ("job", "seed", *SECTIONS, "hardware", "cost"), "configuration")
     seed = seed_of(table)
-    if "hardware" not in table:
-        raise ValueError('hardware: missing; expected a table such as [hardware] with preset = "vcm-4bit"')
     sections: dict[str, Any] = {name: from_table(kind, table.get(name, {}), name) for name, kind in SECTIONS.items()}
     if sections["data"].path is not None:
         speech_commands.folder_of(sections["data"])  # before a run's folder is made
     return Settings(
         seed=seed,
-        hardware=hardware_from(table["hardware"]),
+        hardware=hardware_of(table, "vcm-4bit"),
         hardware_table=table["hardware"],
         components=components_of(table),
         **sections,
@@ -127,13 +124,10 @@ def _written(
         from anaxon.report import keywords_figures
 
         rows = results.rows(measured)
-        folder.write_arrays(CHIPS, rows)
         record = results.collect(settings, net, plan, measured, folder.seconds)
         figures = keywords_figures.figures(record, rows)
-        folder.write_report(report.page(record, figures), figures)
-    record["seconds"] = folder.seconds
-    folder.finish(record)
-    return record
+        page = report.page(record, figures)
+    return folder.keep(record, rows, page, figures)
 
 
 def summary(record: dict[str, Any], path: Path, console: Console) -> None:

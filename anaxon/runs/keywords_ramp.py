@@ -16,7 +16,7 @@ from anaxon.interpret.plan import Plan
 from anaxon.models.train import Training
 from anaxon.runs import keywords_ramp_results as found
 from anaxon.runs import network, results
-from anaxon.runs.folder import CHIPS, REPORT, RunFolder
+from anaxon.runs.folder import REPORT, RunFolder
 from anaxon.runs.keywords_ramp_settings import Settings
 from anaxon.runs.keywords_ramp_settings import read as read
 from anaxon.runs.network import Network
@@ -192,13 +192,10 @@ def _written(settings: Settings, folder: RunFolder, measured: found.Measured, pr
         from anaxon.report import keywords_ramp_figures
 
         rows = found.rows(measured)
-        folder.write_arrays(CHIPS, rows)
         record = found.collect(settings, measured, folder.seconds)
         figures = keywords_ramp_figures.figures(record, rows)
-        folder.write_report(report.page(record, figures), figures)
-    record["seconds"] = folder.seconds
-    folder.finish(record)
-    return record
+        page = report.page(record, figures)
+    return folder.keep(record, rows, page, figures)
 
 
 def summary(record: dict[str, Any], path: Path, console: Console) -> None:

@@ -15,7 +15,7 @@ from anaxon.converter import ramp as nladc
 from anaxon.interpret.text import columns as aligned
 from anaxon.prng import fold_name
 from anaxon.runs import ramp_accounts, ramp_exact, ramp_faults, ramp_monte_carlo, ramp_samples, ramp_settings, record
-from anaxon.runs.folder import CHIPS, REPORT, RunFolder
+from anaxon.runs.folder import REPORT, RunFolder
 from anaxon.runs.ramp_settings import READ_NOISE, SCHEMES, Settings, programming, ramp
 
 
@@ -100,13 +100,10 @@ def _written(
     with folder.busy("report", progress):
         from anaxon.report import ramp_design as report
 
-        folder.write_arrays(CHIPS, rows)
         written = collect(settings, rows) | found | programming_tables(settings, folder) | {"seconds": folder.seconds}
         figures = report.figures(written, rows)
-        folder.write_report(report.page(written, figures), figures)
-    written["seconds"] = folder.seconds
-    folder.finish(written)
-    return written
+        page = report.page(written, figures)
+    return folder.keep(written, rows, page, figures)
 
 
 def collect(settings: Settings, rows: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """A training step of a small Conformer with quantised weights and inputs, beside the float step.
 
 Both are whole steps of `anaxon.models.train_ctc`: SpecAugment, forward, CTC, backward, AdamW. The quantised one moves
-its input ranges with a running minimum and maximum.
+its input ranges with a running minimum and maximum. The float one is that of the speech job, which sums shifted frames
+in the depthwise convolution; a row says what that is worth.
 """
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from anaxon.calibrate import calibrate
+from anaxon.crossbar.mapping import Array
 from anaxon.data.batches import Batch
 from anaxon.flax import functional
 from anaxon.interpret.place import place
@@ -30,36 +33,31 @@ TINY = {
 
 
 def rows(quick: bool) -> list[dict[str, Any]]:
-    """One row for each size and weight resolution."""
-    sizes = TINY if quick else SIZES
-    return [
-        _row(name, size, bits, 2 if quick else 9)
-        for name, size in sizes.items()
-        for bits in ((4,) if quick else (4, 8))
-    ]
+    """Two rows for each size and weight resolution."""
+    sizes, resolutions, rounds = (TINY, (4,), 2) if quick else (SIZES, (4, 8), 9)
+    return [r for name, size in sizes.items() for bits in resolutions for r in _rows(name, size, bits, rounds)]
 
 
-def _row(name: str, size: tuple[ConformerSizes, int, int], bits: int, rounds: int) -> dict[str, Any]:
+def _rows(name: str, size: tuple[ConformerSizes, int, int], bits: int, rounds: int) -> list[dict[str, Any]]:
     sizes, utterances, frames = size
     fn, params = functional(Conformer(sizes, rngs=nnx.Rngs(0)))
     batch = _batch(utterances, frames, sizes)
     inputs = batch.features, batch.lengths
-    plan = place(fn, {PLACED: perfect_cells(bits, 8)})(params, *inputs)
+    plan = place(fn, {PLACED: perfect_cells(bits, 8, Array())})(params, *inputs)
     plan = calibrate(fn)(jax.random.key(0), plan, params, *inputs)
     loss = train_ctc.ctc_loss
+    sums, _ = functional(Conformer(dataclasses.replace(sizes, depthwise="sums"), rngs=nnx.Rngs(0)))
     kinds = {
         "quantised": (observed_loss(fn, loss, plan), input_ranges(plan)),
-        "float": (train_ctc.plain(digital_loss(fn, loss)), ()),
+        "float": (train_ctc.plain(digital_loss(sums, loss)), ()),
+        "float, convolution": (train_ctc.plain(digital_loss(fn, loss)), ()),
     }
     times = in_turns({kind: _stepping(*what, params, batch) for kind, what in kinds.items()}, rounds)
     title = f"Conformer, {name}, {utterances} utterances of {frames / 100:g} s: one training step, ms"
-    return row(
-        title,
-        f"{bits}-bit weights, 8-bit inputs",
-        ("quantised", times["quantised"]),
-        ("float", times["float"]),
-        limit=LIMIT,
-    )
+    float_ = ("float", times["float"])
+    quantised = row(title, f"{bits}-bit weights, 8-bit inputs", ("quantised", times["quantised"]), float_, limit=LIMIT)
+    by_convolution = ("depthwise by convolution", times["float, convolution"])
+    return [quantised, row(title, "float, depthwise as sums", float_, by_convolution)]
 
 
 def _batch(utterances: int, frames: int, sizes: ConformerSizes) -> Batch:
