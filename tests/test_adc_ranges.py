@@ -10,7 +10,7 @@ import reference
 
 import anaxon as ax
 from anaxon import adc_ranges
-from anaxon.interpret.program import cells_of
+from anaxon.interpret.program import cells_of, mapped
 from anaxon.types import replace
 
 KEY = jax.random.key(0)
@@ -45,7 +45,7 @@ def sweeps():
 
 @cache
 def observer():
-    return jax.jit(lambda plan: ax.observe(net)(KEY, ax.program(KEY, plan, PARAMS), PARAMS, X)[1])
+    return jax.jit(lambda plan: ax.observe(net)(KEY, ax.program(KEY, plan, PARAMS), mapped(plan, PARAMS), X)[1])
 
 
 def errors(plan):

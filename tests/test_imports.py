@@ -11,13 +11,13 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "anaxon").rglob("*.py"))
 CORE = 5  # the highest layer that knows neither flax nor optax
 LAYERS = {
-    0: {"check", "types", "prng", "numerics", "units", "configs"},
+    0: {"check", "types", "prng", "threefry", "numerics", "units", "configs"},
     1: {"device", "converter"},
     2: {"crossbar", "attention"},
     3: {"hardware", "presets", "settings"},
     4: {"interpret"},
     5: {"adc_ranges", "columns", "row_offsets", "ensemble", "calibrate", "tune", "store", "statistics", "rates"},
-    6: {"flax", "training", "models", "data", "decoding", "report", "cli", "runs"},
+    6: {"flax", "training", "models", "data", "decoding", "report", "cli", "runs", "__main__"},
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 KERNEL_USERS = {"anaxon.crossbar.array", "anaxon.attention.bitserial"}

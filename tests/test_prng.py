@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 
 from anaxon import prng
 
@@ -144,3 +146,50 @@ def test_anything_but_a_typed_key_is_refused(bad):
 def test_many_keys_are_refused():
     with pytest.raises(TypeError, match=r"expected one key; got an array of keys of shape \(3,\)"):
         prng.check_key(jax.random.split(KEY, 3))
+
+
+@pytest.fixture(scope="module")
+def side_by_side():
+    """Seven arrays of one key: two hashes, the second one not used up."""
+    return [np.asarray(x, np.float64) for x in jax.jit(lambda k: prng.normals(k, 7, (N // 8,)))(KEY)]
+
+
+def test_normals_side_by_side_are_normal(side_by_side):
+    everything = np.sort(np.concatenate(side_by_side))
+    n = everything.size
+    exact = scipy.stats.norm.cdf(everything)
+    distance = max(np.abs(np.arange(1, n + 1) / n - exact).max(), np.abs(np.arange(n) / n - exact).max())
+    assert distance < 1.95 / math.sqrt(n) + 2**-17  # p = 1e-3, and the cells of probability
+    for limit in (3.0, 4.0, 5.0):
+        expected = n * 2 * scipy.stats.norm.sf(limit)
+        assert abs((np.abs(everything) > limit).sum() - expected) < 5 * math.sqrt(expected) + 1
+    assert abs(everything.mean()) < 5 / math.sqrt(n) and abs(everything.var() - 1) < 5 * math.sqrt(2 / n)
+
+
+def test_normals_side_by_side_are_independent(side_by_side):
+    n = side_by_side[0].size
+    for values in (np.stack(side_by_side), np.stack(side_by_side) ** 2):
+        correlation = np.corrcoef(values)
+        assert np.abs(correlation - np.eye(7)).max() < 5 / math.sqrt(n)
+
+
+def test_normals_are_the_quantiles_of_their_codes():
+    """Every 16-bit code, and the cells into which the two extreme ones are cut."""
+    code = jnp.arange(prng.HALF, dtype=jnp.uint32)
+    middle = np.asarray(prng._quantile(code, jnp.zeros_like(code)), np.float64)[1:-1]
+    exact = scipy.special.ndtri((np.arange(1, prng.HALF - 1) + 0.5) / prng.HALF)
+    np.testing.assert_allclose(middle, exact, rtol=3e-6, atol=3e-7)
+    for end, sign in ((0, 1), (prng.HALF - 1, -1)):
+        fine = np.asarray(prng._quantile(jnp.full_like(code, end), code), np.float64)
+        exact = sign * scipy.special.ndtri((np.arange(prng.HALF) + 0.5) / prng.HALF**2)
+        usual = np.abs(exact) < 5.5
+        np.testing.assert_allclose(fine[usual], exact[usual], rtol=3e-6)
+        np.testing.assert_allclose(fine, exact, rtol=5e-4)
+
+
+def test_other_generators_draw_too():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prng.threefry, "is_threefry", lambda key: False)
+        found = prng.normals(KEY, 3, (1 << 16,))
+    values = np.stack([np.asarray(x, np.float64) for x in found])
+    assert np.abs(np.corrcoef(values) - np.eye(3)).max() < 5 / 256 and abs(values.std() - 1) < 0.01

@@ -101,6 +101,7 @@ def made_record(conditions, layers, networks, bits):
             "study": {"seeds": 1, "chips": 3, "calibration": 24, "weight_bits": bits},
         },
         "config_hash": "abc123",
+        "decoding": "best path, without a language model",
         "versions": {"jax": "1"},
         "seed": 0,
         "device": {"platform": "cpu", "kind": "cpu", "count": 1, "machine": "m", "system": "s"},

@@ -12,7 +12,6 @@ are then one loop over its elements, which on a CPU is five times faster than go
 import functools
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
@@ -52,10 +51,9 @@ def product(drive: Array, response: Array, rows: int, half: Callable[..., Array]
     left = tile_rows(drive, rows, 2)  # G M T R
     right = rearrange(tile_rows(response, rows, 2), "s g t r c -> g t r (s c)")
     dimensions = (((3,), (2,)), ((0, 2), (0, 1)))
-    if is_half(right) and jax.default_backend() != "cpu":
-        z = half(left, right, dimensions)
-    else:
-        z = contract(left, right.astype(jnp.float32), dimensions)
+    whole = lambda x, y: contract(x, y.astype(jnp.float32), dimensions)  # noqa: E731
+    fast = lambda x, y: half(x, y, dimensions)  # noqa: E731
+    z = lax.platform_dependent(left, right, cpu=whole, default=fast) if is_half(right) else whole(left, right)
     apart = rearrange(z, "g t m (s c) -> g t m s c", s=response.shape[0])
     return tuple(apart[:, :, :, s] for s in range(response.shape[0]))
 

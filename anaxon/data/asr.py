@@ -27,8 +27,8 @@ class SpeechData:
 
     To a folder belong: `train_folders`, `validation_folders`, `test_folders` (patterns of the names of its parts);
     `speeds` at which every training utterance is heard (0.9, 1, 1.1: three times the data); `longest` in seconds, above
-    which utterances are skipped and counted; `unknown` "skip" leaves out utterances whose transcript holds a symbol
-    without a token, "drop" leaves out the symbol. `seed` chooses sentences, voices and rooms.
+    which training utterances are skipped and counted; `unknown` "skip" leaves out utterances whose transcript holds a
+    symbol without a token, "drop" leaves out the symbol. `seed` chooses sentences, voices and rooms.
 
     Raises:
       ValueError: for a value out of range; the sentence names the field.

@@ -17,14 +17,14 @@ _PUNCTUATION = re.compile(r"[.,;:!?\"()…-]+")
 
 
 def prompts(config: SpeechData = SpeechData(), sounds: Path = SOUNDS, texts: Path = TEXTS) -> Utterances | None:  # noqa: B008
-    """The prompts whose transcript is words alone (no tones, digits or signs), shorter than `config.longest`.
+    """The prompts whose transcript is words alone (no tones, digits or signs).
 
     They were recorded at 8 kHz: bands above 4 kHz hold nothing. None where they are not installed.
     """
     if not (sounds.is_dir() and texts.is_file()):
         return None
     found = [r for r in _recordings(sounds, texts) if not tokens.unknown(r.text) and r.text]
-    arrays, facts = features_of(found, config, needs_room=False)
+    arrays, facts = features_of(found, config, training=False)
     if not len(arrays["kept"]):
         return None
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(arrays["lengths"])])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anaxon.data.asr import SpeechData
 
 SHARD = 200  # recordings: what an interrupt loses at most
-_VERSION = 1  # raise it when features or choices change
+_VERSION = 2  # raise it when features or choices change
 _SHOWN = 3  # examples of each reason in a note
 _FRAMES = 4  # feature frames to an output frame of a recogniser
 
@@ -119,22 +119,23 @@ def _shard(file: Path, recordings: Sequence[Recording], config: "SpeechData", sp
         pass
     except ValueError:
         file.unlink(missing_ok=True)
-    arrays, facts = features_of(recordings, config, needs_room=split == "train")
+    arrays, facts = features_of(recordings, config, training=split == "train")
     cache.save(file, arrays, facts)
     return file, facts
 
 
 def features_of(recordings: Sequence[Recording], config: "SpeechData", *,
-                needs_room: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # fmt: skip
+                training: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # fmt: skip
     """Arrays `features`, `lengths`, `kept` (which) and facts: `texts`, `skipped` (`[id, reason, detail]`), `resampled`.
 
-    With `needs_room` an utterance is skipped whose transcript CTC cannot write in an output frame every 4 frames.
+    For training, an utterance is skipped that is longer than `config.longest`, or whose transcript CTC cannot write in
+    an output frame every 4 frames. What is tested on is never made easier.
     """
     audio.check_installed()
     with ThreadPoolExecutor(config.workers or os.cpu_count() or 1) as pool:
-        found = list(pool.map(lambda r: _heard(r, config), recordings))
+        found = list(pool.map(lambda r: _heard(r, config, training), recordings))
     for k, one in enumerate(found):
-        if isinstance(one, _Heard) and (short := _too_short(one, config, needs_room)):
+        if isinstance(one, _Heard) and (short := _too_short(one, config, training)):
             found[k] = short
     good = {k: one for k, one in enumerate(found) if isinstance(one, _Heard)}
     features, starts = log_mel_utterances([one.sound for one in good.values()], config.features)
@@ -155,7 +156,7 @@ class _Heard:
     text: str
 
 
-def _heard(recording: Recording, config: "SpeechData") -> _Heard | _Reason:
+def _heard(recording: Recording, config: "SpeechData", training: bool) -> _Heard | _Reason:
     """Samples at 16 kHz and transcript, or why not (`reason, detail`)."""
     text = tokens.dropped(recording.text)
     if config.unknown == "skip" and (odd := tokens.unknown(recording.text)):
@@ -166,14 +167,14 @@ def _heard(recording: Recording, config: "SpeechData") -> _Heard | _Reason:
         sound, rate = audio.read(recording.file, recording.start, recording.stop)
     except ValueError as error:
         return "not readable", str(error)
-    if len(sound) / rate > config.longest:
+    if training and len(sound) / rate > config.longest:
         return f"longer than {config.longest:g} s", f"{len(sound) / rate:.1f} s"
     return _Heard(audio.at_16_khz(sound, rate * recording.speed), rate, text)
 
 
-def _too_short(heard: _Heard, config: "SpeechData", needs_room: bool) -> _Reason | None:
+def _too_short(heard: _Heard, config: "SpeechData", training: bool) -> _Reason | None:
     frames = config.features.frames(len(heard.sound))
-    needed = _FRAMES * tokens.frames_needed(tokens.encode(heard.text)) if needs_room else 1
+    needed = _FRAMES * tokens.frames_needed(tokens.encode(heard.text)) if training else 1
     return ("too short for its transcript", f"{frames} frames") if frames < needed else None
 
 

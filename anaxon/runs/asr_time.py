@@ -8,12 +8,13 @@ from rich.console import Console
 
 from anaxon.data.asr import Corpus
 from anaxon.runs import asr_networks
-from anaxon.runs.asr_conditions import NO_LINEAR
+from anaxon.runs.asr_conditions import DIGITAL, NO_LINEAR
 from anaxon.runs.asr_settings import Settings
 from anaxon.runs.folder import RunFolder
 
-# Times of a digital forward pass over the same frames, measured on two CPU cores; compilation of one program [s].
-STEP, QUANTISED_STEP, CHIP_PER_SLICE, COMPILATION = 4.0, 5.5, 1.5, 20.0
+# Times of a digital forward pass over as many frames without padding, and compilation of one program [s]: what
+# configs/asr_small.toml took on two CPU cores. On a GPU of its own, nearly all of the time is compilation, as long.
+STEP, QUANTISED_STEP, CHIP_PER_SLICE, COMPILATION = 5.0, 7.0, 1.9, 25.0
 FRAMES, ROWS = 400, 8
 
 
@@ -49,5 +50,6 @@ def estimated(settings: Settings, corpus: Corpus, forward: float) -> float:
     slices = sum(bits - 1 for bits in study.weight_bits)
     chips = heard * study.chips * len(study.conditions) * slices * CHIP_PER_SLICE
     programs = kinds * (1 + len(study.weight_bits)) * settings.training.shapes
-    programs += 3 * len(study.weight_bits) * len(study.conditions)
+    groups = kinds + (DIGITAL in study.conditions)  # of conditions that share a program
+    programs += len(study.weight_bits) * (2 * kinds + 3 + 2 * groups)
     return study.seeds * ((train + tune + chips) * forward + programs * COMPILATION)

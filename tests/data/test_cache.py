@@ -1,6 +1,9 @@
 import errno
 import os
+import subprocess
+import sys
 
+import filelock
 import numpy as np
 import pytest
 
@@ -59,3 +62,45 @@ def test_folder_that_cannot_be_made(tmp_path, monkeypatch):
     monkeypatch.setenv("ANAXON_CACHE", str(tmp_path / "file" / "below"))
     with pytest.raises(OSError, match="cannot make the cache folder"):
         cache.folder()
+
+
+def test_a_file_is_made_once_and_then_read(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"a": np.arange(3)}, {"n": len(made)}
+
+    for _ in range(2):
+        arrays, facts = cache.made(tmp_path / "deep" / "x.npz", make)
+        np.testing.assert_array_equal(arrays["a"], np.arange(3))
+        assert facts == {"n": 1}
+
+
+def test_what_another_process_makes_is_waited_for_or_left(tmp_path):
+    path = tmp_path / "x.npz"
+    holder = (
+        "import sys, time; from pathlib import Path; from anaxon.data import cache\n"
+        "def make():\n"
+        "    print('holding', flush=True); sys.stdin.readline(); return {}, {'by': 'the other'}\n"
+        f"cache.made(Path({str(path)!r}), make)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "holding\n"
+        with pytest.raises(filelock.Timeout):
+            cache.made(path, dict, wait=False)
+        other.stdin.write("\n")
+        other.stdin.flush()
+        assert cache.made(path, lambda: ({}, {"by": "us"}))[1] == {"by": "the other"}
+
+
+def test_a_lock_dies_with_its_process(tmp_path):
+    path = tmp_path / "x.npz"
+    holder = (
+        "import os; from pathlib import Path; from anaxon.data import cache\n"
+        f"cache.made(Path({str(path)!r}), lambda: os._exit(3))"
+    )
+    assert subprocess.run([sys.executable, "-c", holder]).returncode == 3
+    assert cache.made(path, lambda: ({}, {"by": "us"}), wait=False)[1] == {"by": "us"}

@@ -7,7 +7,7 @@ import pytest
 from layer_table import data
 
 import anaxon as ax
-from anaxon.interpret.program import cells_of
+from anaxon.interpret.program import cells_of, mapped
 
 KEY, OTHER = jax.random.split(jax.random.key(0))
 P = {"a": data(4, 4, seed=1), "b": data(4, 3, seed=2), "bias": data(3, seed=3)}
@@ -163,3 +163,15 @@ def test_another_function_on_the_chip():
     chip = ax.program(KEY, PLAN(P, X), P)
     with pytest.raises(TypeError, match="a: a crossbar holds this weight; exp needs its numbers"):
         ax.analog(lambda p, x: x @ jnp.exp(p["a"]))(KEY, chip, X)
+
+
+def test_mapped_weights_are_what_perfect_cells_hold():
+    hw = ax.Hardware(device=ax.IdealDevice(), array=ax.Array(weight_bits=4, clip_sigma=1.5))
+    plan = ax.place(net, {"a": hw})(P, X)
+    found = mapped(plan, P)
+    limit = 1.5 * np.std(P["a"])
+    step = np.abs(np.clip(P["a"], -limit, limit)).max() / 7
+    np.testing.assert_allclose(found["a"], step * np.round(np.clip(P["a"], -limit, limit) / step), rtol=1e-6, atol=1e-7)
+    assert found["b"] is P["b"] and found["bias"] is P["bias"]
+    one = ax.analog(net)(KEY, ax.program(KEY, plan, P), X)
+    np.testing.assert_allclose(one, net(found, X), rtol=1e-5, atol=1e-6)

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from anaxon.data import cache
 from anaxon.runs import folder
 
 CONFIG = {"seed": 0, "ensemble": {"chips": 4, "panel": 24}, "data": {"path": None}}
@@ -98,3 +99,44 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
 )
 def test_difference(old, new, expected):
     assert folder.difference(old, new) == expected
+
+
+def test_parts_are_kept_as_they_are_made(tmp_path):
+    opened = folder.open_new(tmp_path / "run", CONFIG)
+    made = []
+
+    def part(name):
+        def make():
+            if name == "c" and len(made) < 3:
+                made.append("failed")
+                raise KeyboardInterrupt
+            made.append(name)
+            return {"x": np.full(2, ord(name))}, {"name": name}
+
+        return make
+
+    makers = {name: part(name) for name in "abc"}
+    with pytest.raises(KeyboardInterrupt):
+        opened.parts(makers)
+    found = folder.open_again(opened.path, CONFIG).parts(makers)
+    assert made == ["a", "b", "failed", "c"] and list(found) == ["a", "b", "c"]
+    assert all(facts == {"name": name} and arrays["x"][0] == ord(name) for name, (arrays, facts) in found.items())
+
+
+def test_a_part_that_another_process_makes_is_waited_for_last(tmp_path):
+    opened = folder.open_new(tmp_path / "run", CONFIG)
+    made = []
+    busy = cache.locked(opened.path / "parts" / "a.npz")
+    busy.acquire()
+
+    def last():
+        made.append("b")
+        busy.release()  # the other process gives up, without the file
+        return {}, {}
+
+    def first():
+        made.append("a")
+        return {}, {}
+
+    opened.parts({"a": first, "b": last})
+    assert made == ["b", "a"]
