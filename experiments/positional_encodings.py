@@ -6,6 +6,8 @@
 # arXiv 2606.13379); then with the cures: a range for the layer, a gain for each array, the known mean taken off.
 
 # %%
+import argparse
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,7 +98,13 @@ def cures(bits: int, seed: int = 0) -> dict[str, tuple[float, float]]:
 
 # %%
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Errors and saturation of a layer of positional encodings.")
+    parser.add_argument("--draws", type=int, default=1, help="of weights and cells; several: mean and spread")
+    draws = parser.parse_args().draws
     for bits in (8, 4):
-        print(f"{bits}-bit weights       error  saturated")
-        for name, (error, saturated) in {**splits(bits), **cures(bits)}.items():
-            print(f"  {name:<36} {error:.4f}  {saturated:.4f}")
+        print(f"{bits}-bit weights, {draws} draws    error (spread)    saturated")
+        found = [{**splits(bits, seed), **cures(bits, seed)} for seed in range(draws)]
+        for name in found[0]:
+            errors, saturated = np.array([draw[name] for draw in found]).T
+            spread = f"({errors.std(ddof=1):.4f})" if draws > 1 else "        "
+            print(f"  {name:<36} {errors.mean():.4f} {spread}  {saturated.mean():.4f}")
