@@ -24,6 +24,10 @@ from anaxon.types import Array, PyTree
 CPU_CHUNK, ACCELERATOR_CHUNK = 16, 256
 
 
+class OtherEnsembleError(ValueError):
+    """A folder of chunks holds another function's, another number's or other keys' results."""
+
+
 def ensemble(
     fn_of_key: Callable[[Array], PyTree],
     keys: Array,
@@ -162,7 +166,9 @@ class _Store:
             wrong = [k for k in mine if found.get(k) != mine[k]]
             if wrong:
                 k = wrong[0]
-                raise ValueError(f"path: {folder} holds another ensemble: {k} is {found.get(k)}, here {mine[k]}")
+                raise OtherEnsembleError(
+                    f"path: {folder} holds another ensemble: {k} is {found.get(k)}, here {mine[k]}"
+                )
         _write(header, json.dumps(mine).encode())
 
     def _file(self, start: int) -> Path:

@@ -27,8 +27,8 @@ def main(folder: Path, title: str) -> None:
     ]
     table(("bits", "network", "float WER [%]", "quantised WER [%]"), rows)
     print("## On chips\n")
-    head = ("bits", "condition", "WER [%]", "over digital [points]", "standard errors", "removed [%]",
-            "KL [mnats/frame]", "error of linear_pos [%]", "ADC energy")  # fmt: skip
+    head = ("bits", "condition", "digital, same sentences [%]", "WER [%]", "over digital [points]", "standard errors",
+            "removed [%]", "KL [mnats/frame]", "error of linear_pos [%]", "ADC energy")  # fmt: skip
     table(head, [condition(c, r["layers"]) for c in r["conditions"]])
     print("## Where the uncertainty comes from (standard deviations, points of WER)\n")
     effects = ("seed", "chip", "utterance", "seed_utterance", "rest")
@@ -53,8 +53,10 @@ def condition(c: dict, layers: list) -> tuple:
     removed = c["removed"]
     share = "-" if removed is None else f"{100 * removed['mean']:.0f} [{', '.join(end(x) for x in removed['ci95'])}]"
     error = f"{100 * min(own):.1f} to {100 * max(own):.1f}" if own else "-"
-    return (c["bits"], c["condition"], percent(c["wer"]), percent(c["added"], sign="+"), f"{c['standard_errors']:.1f}",
-            share, percent(c["kl"], 1000), error, f"{c['adc_energy_share']:.3f} x")  # fmt: skip
+    digital = f"{100 * c['digital_wer']['mean']:.2f}"
+    return (c["bits"], c["condition"], digital, percent(c["wer"]), percent(c["added"], sign="+"),
+            f"{c['standard_errors']:.1f}", share, percent(c["kl"], 1000), error,
+            f"{c['adc_energy_share']:.3f} x")  # fmt: skip
 
 
 def end(value: float | None) -> str:

@@ -60,6 +60,7 @@ def made_condition(bits, name, errors, digital, base):
         "automatic": about.automatic,
         "equal_bits": about.equal,
         "wer": rates.rate(errors[name], WORDS).as_json(),
+        "digital_wer": rates.rate(digital, WORDS).as_json(),
         "components": rates.rate_components(errors[name], WORDS).as_json(),
         "added": rates.rate_difference(errors[name], digital, WORDS).as_json(),
         "standard_errors": rates.standard_errors(errors[name], digital, WORDS),

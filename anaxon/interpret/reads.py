@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from anaxon.converter.adc import ADC
 from anaxon.converter.dac import encode_exact
@@ -155,7 +156,7 @@ class Read:
             full_scale = self.input_range() if full_scale is None else full_scale
             code = self._encoded(full_scale)
             z = self._columns(code)
-            y = z[0][:, 0] * self._unit(full_scale)
+            y = lax.optimization_barrier(z[0][:, 0]) * self._unit(full_scale)
             conversion = Conversion(full_scale, code, z, jnp.float32(jnp.inf), y)
             self.memo["current"] = conversion, self.product.assemble(y)
         return self._window(self.memo["current"][1], lo, hi)
@@ -212,6 +213,8 @@ class Read:
         hw, full_scale = self.hardware, self.input_range()
         code = self._encoded(full_scale) if self.weight.offset is None else self._encode(self.driven, full_scale)
         z = self._columns(xbar.cycles(hw.dac, code))
+        if self.weight.ranges.column is None and (hw.adc is None or hw.adc.full_scale is None):
+            z = lax.optimization_barrier(z)  # the range follows the columns: two uses, one draw
         limit = self._column_range(z)
         step = self._by_column(self.weight.ranges.step, z)
         return Conversion(full_scale, code, z, limit, self._output(hw.adc, z, limit, step, full_scale))
@@ -252,7 +255,7 @@ class Read:
     def _window(self, y: Array, lo: int, hi: int) -> Array:
         if self.axis is None or (lo, hi) == (0, self.shape[self.axis]):
             return y
-        return jax.lax.slice_in_dim(y, lo, hi, axis=self.axis)
+        return lax.slice_in_dim(y, lo, hi, axis=self.axis)
 
 
 def _columns_of(x: Array, taken: list[int]) -> Array:

@@ -51,8 +51,9 @@ def check(config: Rates, whole: tuple[str, ...]) -> None:
 
 
 def optimiser(config: Rates, steps: int, warm_up: int, b2: float = 0.999) -> optax.GradientTransformation:
-    """AdamW over `steps` steps, of which `warm_up` (one at least) rise, behind a clip of the gradient's norm."""
-    rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, max(1, warm_up), max(2, steps))
+    """AdamW over `steps` steps, of which `warm_up` rise (one at least, not all), behind a clip of the gradient."""
+    steps = max(2, steps)
+    rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, min(max(1, warm_up), steps - 1), steps)
     return optax.chain(
         optax.clip_by_global_norm(config.gradient_norm),
         optax.adamw(rate, b2=b2, weight_decay=config.weight_decay, mask=matrices),

@@ -75,6 +75,12 @@ def fingerprint(*what: Any) -> int:
     return mark
 
 
+def outline(tree: PyTree) -> str:
+    """Of every leaf its shape, and spread and largest magnitude to three digits: the same on whatever device."""
+    told = [(np.shape(x), f"{np.std(x):.2e}", f"{np.max(np.abs(x), initial=0):.2e}") for x in jax.tree.leaves(tree)]
+    return repr(told)
+
+
 def newest(folder: Path | str | None, state: S) -> tuple[S, int]:
     """The state of the newest checkpoint and its epoch; `state` and 0 where there is none, or no folder.
 

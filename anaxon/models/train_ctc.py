@@ -119,11 +119,12 @@ def fit(
 
     Raises:
       ValueError: when the checkpoint is damaged or of another run.
-      FloatingPointError: when the loss is no number any more; no checkpoint of such an epoch is written.
+      FloatingPointError: when the loss or a weight is no number any more; no checkpoint of such an epoch is written.
       OSError: when a checkpoint cannot be written.
     """
     optimiser = optimiser_of(config, len(batches))
-    mark = checkpoint.fingerprint(config, batches.shapes, len(batches), batches.checksum, (trained, carried))
+    start = checkpoint.outline((trained, carried))
+    mark = checkpoint.fingerprint(config, batches.shapes, len(batches), batches.checksum, start)
     state, first = checkpoint.newest(folder, fresh(trained, carried, optimiser, config.epochs, mark))
     run = jax.jit(partial(step, objective, optimiser, config), donate_argnums=0)
     with Progress(disable=not progress) as bar:
@@ -135,10 +136,10 @@ def fit(
                 losses.append(loss)
                 bar.advance(task)
             mean = float(np.mean(np.asarray(losses)))
-            if not np.isfinite(mean):
+            if not np.isfinite(mean + float(optax.global_norm(state.trained))):
                 raise FloatingPointError(
-                    f"{name}: the loss is not finite in epoch {epoch + 1}; the last checkpoint is of an epoch before. "
-                    "Try a smaller training.learning_rate, or more bits"
+                    f"{name}: loss or weights are not finite in epoch {epoch + 1}; the last checkpoint is of an epoch "
+                    "before. Try a smaller training.learning_rate, or more bits"
                 )
             state = state._replace(loss=state.loss.at[epoch].set(mean))
             bar.update(task, description=f"{name} (loss {mean:.3f})")

@@ -55,7 +55,8 @@ def page(record: dict[str, Any], figures: dict[str, bytes]) -> str:
         "<h2>Layers</h2>",
         asr_tables.layers(record),
         "<h2>What an utterance costs</h2>",
-        f"<p>An utterance of {SHOWN_FRAMES} feature frames, on the hardware of the first condition.</p>",
+        f"<p>An utterance of {SHOWN_FRAMES} feature frames on the configured hardware, weights of "
+        f"{record['config']['study']['weight_bits'][0]} bits.</p>",
         network.cost(record["cost"]),
         "<h2>The hardware: what is active where</h2>",
         html.hardware(record["nonidealities"]),
@@ -117,7 +118,8 @@ def _float(network_: dict[str, Any]) -> str:
 
 def _tile(name: str, bits: int, c: dict[str, Any]) -> tuple[str, str, str]:
     note = f"{c['condition']}, {bits} bits; 95 % {ends(c['wer'])} over {over(c['wer'])}; "
-    return name, share(c["wer"]["mean"]), note + f"{number(c['added']['mean'], '+.2f', scale=100)} points over digital"
+    added = f"{number(c['added']['mean'], '+.2f', scale=100)} points over {share(c['digital_wer']['mean'])} digital, "
+    return name, share(c["wer"]["mean"]), f"{note}{added}the same sentences"
 
 
 def _data(data: dict[str, Any]) -> str:

@@ -50,9 +50,9 @@ def by_bits(entries: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
 
 def conditions(record: dict[str, Any]) -> str:
     """A table of conditions for every resolution of the weights."""
-    head = ["condition", "WER on chips [%], 95 %", "over digital [points], 95 %", "standard errors",
-            "share of the gap removed, 95 %", "KL [mnats/frame], 95 %", "bits a conversion", "ADC energy",
-            "saturated in linear_pos"]  # fmt: skip
+    head = ["condition", "WER, digital, same sentences [%]", "WER on chips [%], 95 %",
+            "over digital [points], 95 %", "standard errors", "share of the gap removed, 95 %",
+            "KL [mnats/frame], 95 %", "bits a conversion", "ADC energy", "saturated in linear_pos"]  # fmt: skip
     parts = []
     for bits, mine in by_bits(record["conditions"]).items():
         missing = "no default condition" if all(c["condition"] != "default" for c in mine) else NOT_QUOTED
@@ -76,6 +76,7 @@ def _condition(c: dict[str, Any], layers: list[dict[str, Any]], missing: str) ->
     marks = "; ".join(x for x in (kind, unequal) if x)
     return [
         f"<b>{escape(c['condition'])}</b><br>{escape(c['what'])}{marks and f' <i>({marks})</i>'}",
+        number(c["digital_wer"]["mean"], ".2f", scale=100),
         f"{number(c['wer']['mean'], '.2f', scale=100)} {ends(c['wer'], '.2f')}",
         f"{number(c['added']['mean'], '+.2f', scale=100)} {ends(c['added'], '+.2f')}",
         number(c["standard_errors"], "+.1f"),

@@ -11,22 +11,24 @@ from rich.table import Table
 
 from anaxon.data import asr as speech
 from anaxon.data import asterisk
+from anaxon.data.cache import Content
 from anaxon.interpret.place import place
 from anaxon.interpret.plan import Plan
 from anaxon.runs import asr_chips, asr_networks, asr_results, asr_time
 from anaxon.runs.asr_decoding import decoder_of
 from anaxon.runs.asr_panel import panel_of
-from anaxon.runs.asr_parts import SHOWN_FRAMES, Job, float_part, quantised_part
+from anaxon.runs.asr_parts import SHOWN_FRAMES, Job, at_bits, float_part, quantised_part
 from anaxon.runs.asr_settings import Settings
 from anaxon.runs.asr_settings import read as read
 from anaxon.runs.folder import REPORT, RunFolder
 
 
 def planned(settings: Settings) -> Plan:
-    """The plan of the untrained network, from shapes: what `anaxon explain` prints."""
+    """The plan of the untrained network at the first resolution, from shapes: what `anaxon explain` prints."""
+    hardware = at_bits(settings.hardware, settings.study.weight_bits[0])
     fn, params = asr_networks.untrained(settings.model, settings.seed)
     features = jax.ShapeDtypeStruct((1, SHOWN_FRAMES, settings.model.mels), "float32")
-    return place(fn, {asr_networks.PLACED: settings.hardware})(params, features, jax.ShapeDtypeStruct((1,), "int32"))
+    return place(fn, {asr_networks.PLACED: hardware})(params, features, jax.ShapeDtypeStruct((1,), "int32"))
 
 
 def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[str, Any]:
@@ -50,6 +52,7 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
     makers = {f"float-{seed}": partial(float_part, job, seed) for seed in settings.seeds}
     makers |= {f"{seed}-{bits}": partial(quantised_part, job, seed, bits) for seed, bits in pairs}
     found = folder.parts(makers)
+    _check(found, job, folder)
     measured = asr_results.Measured(
         settings=settings,
         corpus=corpus,
@@ -61,6 +64,20 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
         real=_real(job),
     )
     return _written(measured, folder, progress)
+
+
+def _check(parts: dict[str, Content], job: Job, folder: RunFolder) -> None:
+    """Raises a `ValueError` for a part that heard other utterances; says which were made by other versions."""
+    for name, (_, facts) in parts.items():
+        for what in ("corpus", "utterances"):
+            if facts[what] != job.origin[what]:
+                raise ValueError(
+                    f"{folder.path}: part {name} was made from another corpus ({what} {facts[what]}, here "
+                    f"{job.origin[what]}); delete it from the folder's parts, or start anew with --out"
+                )
+        other = {k: facts[k] for k in ("versions", "device") if facts[k] != job.origin[k]}
+        if other:
+            folder.log(f"part {name} was made with {other}")
 
 
 def _real(job: Job) -> np.ndarray | None:

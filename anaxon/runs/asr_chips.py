@@ -1,6 +1,8 @@
 """What networks, digital and on chips, make of a panel, and what the columns of a chip look like."""
 
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +14,13 @@ from anaxon.adc_ranges import fixed_range
 from anaxon.columns import Columns, column_study
 from anaxon.data.batches import Batch
 from anaxon.decoding.posteriors import kl
-from anaxon.ensemble import ensemble
+from anaxon.ensemble import OtherEnsembleError, ensemble
+from anaxon.hardware import Hardware
 from anaxon.interpret.analog import analog
 from anaxon.interpret.plan import Chip, Plan, Ranges, Site
 from anaxon.interpret.program import mapped, program
 from anaxon.prng import fold_name
+from anaxon.runs.asr_conditions import CONDITIONS
 from anaxon.runs.asr_decoding import Decoder, errors_of
 from anaxon.runs.asr_networks import Recogniser
 from anaxon.runs.asr_panel import Panel
@@ -81,15 +85,25 @@ def programs_of(nets: dict[str, Recogniser], plans: dict[str, Plan]) -> list[Pro
     found: dict[Any, list[str]] = {}
     for condition, plan in plans.items():
         kind = condition if condition in nets else ""
-        cells = tuple((s.path, plan.of(s).device, plan.of(s).array) for s in plan.sites)
-        found.setdefault((kind, repr(cells)), []).append(condition)
+        alike = tuple((s.path, _but_ranges(plan.of(s))) for s in plan.sites)
+        found.setdefault((kind, repr(alike)), []).append(condition)
     groups = []
     for (kind, _), conditions in found.items():
         same = [plans[c] for c in conditions]
         offsets = {s.path for p in same for s, r in zip(p.sites, p.ranges, strict=True) if r.offset is not None}
         ranges = {c: tuple(_all_numbers(plans[c], s, s.path in offsets) for s in plans[c].sites) for c in conditions}
-        groups.append(Programs(nets[kind], same[0], ranges))
+        common = next(
+            (plans[c] for c in conditions if CONDITIONS[c].equal), same[0]
+        )  # whose ADC figures are in units of
+        groups.append(Programs(nets[kind], common, ranges))
     return groups
+
+
+def _but_ranges(hardware: Hardware) -> tuple:
+    """What does not follow from ranges: the program of conditions that share it is the same."""
+    adc = hardware.adc
+    errors = adc and (adc.noise, adc.offset_sigma, adc.gain_sigma)
+    return hardware.device, hardware.array, hardware.dac, adc is None, errors
 
 
 def _all_numbers(plan: Plan, site: Site, offset: bool) -> Ranges:
@@ -135,8 +149,12 @@ def on_chips(
         return jax.lax.map(read, programs.stacked)
 
     mesh = chip_mesh()
-    chunk = mesh.size if mesh is not None else 1
-    found = ensemble(one, keys, chunk=chunk, mesh=mesh, progress=progress, path=path)
+    run = partial(ensemble, one, keys, chunk=1 if mesh is None else mesh.size, mesh=mesh, progress=progress, path=path)
+    try:
+        found = run()
+    except OtherEnsembleError:  # begun with other devices, or a digital reference that was rounded differently
+        shutil.rmtree(path)
+        found = run()
     tables = {}
     for j, condition in enumerate(programs.ranges):
         errors = [errors_of(panel, decoder, [kept[i, j] for kept, _ in found]) for i in range(len(keys))]

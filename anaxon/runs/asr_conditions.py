@@ -13,7 +13,7 @@ from anaxon.converter.adc import ADC
 from anaxon.hardware import Hardware
 from anaxon.interpret.plan import Plan
 from anaxon.row_offsets import without_offsets
-from anaxon.types import Array, PyTree
+from anaxon.types import Array, PyTree, replace
 
 DIGITAL, NO_LINEAR = "digital-encodings", "no-linear-pos"
 LINEAR_POS = r".*linear_pos/kernel"
@@ -65,7 +65,13 @@ def _same(plan: Plan, sample: Sample) -> Plan:
 
 def _large(plan: Plan, sample: Sample) -> Plan:
     del sample
-    return with_adcs(plan, {s.path: ADC.bits(range_bits=8, precision_bits=8) for s in plan.sites})
+    return with_adcs(plan, {s.path: _sixteen_bits(plan.of(s).adc) for s in plan.sites if plan.of(s).adc})
+
+
+def _sixteen_bits(adc: ADC) -> ADC:
+    """Precision 8, range 8, with the errors that the converter has."""
+    large = ADC.bits(range_bits=8, precision_bits=8)
+    return replace(adc, full_scale=large.full_scale, step=large.step, steps=large.steps, total_bits=large.total_bits)
 
 
 def _by_hand(range_bits: int) -> Callable[[Plan, Sample], Plan]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anaxon.columns import Columns
+from anaxon.data import cache
 from anaxon.data.asr import Corpus
 from anaxon.data.cache import Content
 from anaxon.hardware import Hardware
@@ -26,6 +27,7 @@ from anaxon.runs.asr_panel import Panel, speech_of
 from anaxon.runs.asr_settings import Settings
 from anaxon.runs.chips import chip_keys
 from anaxon.runs.folder import RunFolder
+from anaxon.runs.record import device, versions
 from anaxon.types import replace
 
 SHOWN_FRAMES = 400  # of an utterance, for plans and bills: 4 s
@@ -44,13 +46,19 @@ class Job(NamedTuple):
     progress: bool
 
     @property
+    def origin(self) -> dict[str, Any]:
+        """What a part was made from, and with: parts of other utterances must not stand beside each other."""
+        heard = cache.fingerprint(panel=self.panel.texts, test=self.test.texts)
+        return {"corpus": self.corpus.checksum, "utterances": heard, "versions": versions(), "device": device()}
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """Networks that the conditions need, by what was changed before training ("" for nothing)."""
         return ("", NO_LINEAR) if NO_LINEAR in self.settings.study.conditions else ("",)
 
     def hardware(self, bits: int) -> Hardware:
         """The run's, at a resolution of the weights."""
-        return replace(self.settings.hardware, array=replace(self.settings.hardware.array, weight_bits=bits))
+        return at_bits(self.settings.hardware, bits)
 
     def perfect(self, bits: int) -> Hardware:
         """Cells and sums without error, behind the quantisers of training."""
@@ -75,6 +83,11 @@ class Job(NamedTuple):
         )
 
 
+def at_bits(hardware: Hardware, bits: int) -> Hardware:
+    """The hardware at a resolution of the weights."""
+    return replace(hardware, array=replace(hardware.array, weight_bits=bits))
+
+
 def float_part(job: Job, seed: int) -> Content:
     """The float networks of a seed: `{kind number}/test` word errors `[utterances]` and `/loss` `[epochs]`."""
     arrays = {}
@@ -83,7 +96,7 @@ def float_part(job: Job, seed: int) -> Content:
             net = job.float_network(kind, seed)
         said = asr_chips.digital(net, None, job.test)
         arrays |= {f"{i}/test": asr_chips.digital_errors(job.test, job.decoder, said), f"{i}/loss": net.loss}
-    return arrays, {}
+    return arrays, job.origin
 
 
 def quantised_part(job: Job, seed: int, bits: int) -> Content:
@@ -102,7 +115,7 @@ def quantised_part(job: Job, seed: int, bits: int) -> Content:
         arrays |= {f"{i}/{name}": value for name, value in own.items()}
     with job.folder.busy(f"choosing ranges, seed {seed}, {bits} bits", job.progress):
         plans = _plans(job, nets, seed, bits)
-    facts = {}
+    facts: dict[str, Any] = {**job.origin}
     for name, found, told in _conditions(job, nets, plans, reference, seed, bits):
         facts[name] = told
         arrays |= {f"{job.settings.study.conditions.index(name)}/{key}": value for key, value in found.items()}

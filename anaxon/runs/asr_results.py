@@ -88,6 +88,7 @@ def collect(measured: Measured, plan: Plan, seconds: dict) -> dict[str, Any]:
         **record.head(settings.record),
         "data": described(measured),
         "decoding": settings.decoding.told,
+        "made_with": _origins(measured),
         "networks": [_network(measured, bits, kind) for bits in settings.study.weight_bits for kind in measured.kinds],
         "conditions": conditions,
         "layers": [x for pair in measured.pairs for x in _layers(measured, *pair)],
@@ -96,6 +97,13 @@ def collect(measured: Measured, plan: Plan, seconds: dict) -> dict[str, Any]:
         "nonidealities": plan_record.explained(plan),
         "seconds": seconds,
     }
+
+
+def _origins(measured: Measured) -> list[dict[str, Any]]:
+    """Versions and devices that made the parts, each once: a run may go on elsewhere."""
+    found = [facts for _, facts in (*measured.floats.values(), *measured.quantised.values())]
+    both = [{"versions": facts["versions"], "device": facts["device"]} for facts in found]
+    return [x for i, x in enumerate(both) if x not in both[:i]]
 
 
 def described(measured: Measured) -> dict[str, Any]:
@@ -148,6 +156,7 @@ def _condition(measured: Measured, bits: int, condition: str) -> dict[str, Any]:
         "automatic": about.automatic,
         "equal_bits": about.equal,
         "wer": rates.rate(errors, words).as_json(),
+        "digital_wer": rates.rate(digital, words).as_json(),
         "components": rates.rate_components(errors, words).as_json(),
         "added": rates.rate_difference(errors, digital, words).as_json(),
         "standard_errors": rates.standard_errors(errors, digital, words),

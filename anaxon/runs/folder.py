@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,25 @@ class RunFolder:
         return self.path / "chunks" / name
 
     def parts(self, makers: dict[str, Callable[[], cache.Content]]) -> dict[str, cache.Content]:
-        """The parts of a long run, each kept in a file as soon as it is made; processes in one folder share them."""
+        """The parts of a long run, each kept in a file as soon as it is made; processes in one folder share them.
+
+        A part that fails does not stop those after it; its error is raised at the end.
+        """
         file = {name: self.path / "parts" / f"{name}.npz" for name in makers}
+        failed = []
         for name, make in makers.items():
-            with contextlib.suppress(Timeout):  # another process makes it: the next one, meanwhile
-                cache.made(file[name], make, wait=False)
-        return {name: cache.made(file[name], make) for name, make in makers.items()}
+            try:
+                cache.made(file[name], partial(_timed, make), wait=False)
+            except Timeout:  # another process makes it: the next one, meanwhile
+                pass
+            except Exception as error:
+                self.log(f"part {name} failed: {error!r}")
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        found = {name: cache.made(file[name], partial(_timed, make)) for name, make in makers.items()}
+        self.seconds |= {f"part {name}": facts["seconds"] for name, (_, facts) in found.items()}
+        return found
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes JSON; a value that is not finite is written as null.
@@ -122,6 +136,13 @@ class RunFolder:
         self.finished = True
 
 
+def _timed(make: Callable[[], cache.Content]) -> cache.Content:
+    """A part, its wall time among its facts."""
+    start = time.perf_counter()
+    arrays, facts = make()
+    return arrays, {**facts, "seconds": round(time.perf_counter() - start, 2)}
+
+
 def open_new(path: Path, config: dict[str, Any]) -> RunFolder:
     """A folder for a fresh run, or that of the very same run where it is finished.
 
@@ -148,8 +169,9 @@ def open_again(path: Path, config: dict[str, Any]) -> RunFolder:
     Raises:
       ValueError: when the run there was started with another configuration; the sentence names the key.
     """
-    if not (path / CONFIG).exists():
-        return open_new(path, config)
+    with cache.locked(path):  # several processes may begin at once
+        if not (path / CONFIG).exists():
+            return open_new(path, config)
     if changed := _changed(path, config):
         key, old, new = changed
         raise ValueError(

@@ -19,10 +19,15 @@ def head(config: dict[str, Any]) -> dict[str, Any]:
         "job": config["job"],
         "config": config,
         "config_hash": config_hash(config),
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        "versions": versions(),
         "device": device(),
         "seed": config["seed"],
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that decide results."""
+    return {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}}
 
 
 def device() -> dict[str, Any]:
