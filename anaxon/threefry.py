@@ -53,7 +53,8 @@ def counters(shape: tuple[int, ...]) -> Array:
 
 def bits(key: Array, shape: tuple[int, ...]) -> Array:
     """`jax.random.bits(key, shape, "uint32")`, word for word."""
-    if not is_threefry(key) or not jax.config.jax_threefry_partitionable or math.prod(shape) >= 2**32:
+    partitionable = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
+    if not is_threefry(key) or not partitionable or math.prod(shape) >= 2**32:
         return jax.random.bits(key, shape, jnp.uint32)
     low = counters(shape)
     x, y = hashed(key, jnp.zeros_like(low), low)

@@ -216,13 +216,22 @@ def cells(page, condition):
 def test_a_condition_is_told_with_its_intervals(record):
     c = next(c for c in record["conditions"] if c["condition"] == "layers")
     c |= {"wer": {"mean": 0.1234, "std": 0.01, "ci95": [0.11, 0.14], "n": 3, "over": {"chips": 3, "utterances": 40}},
-          "added": {**c["added"], "mean": -0.005, "ci95": [-0.01, 0.0025]},
+          "digital_wer": {**c["digital_wer"], "mean": 0.1562}, "added": {**c["added"], "mean": -0.005, "ci95": [-0.01, 0.0025]},
           "removed": {**c["removed"], "mean": 0.57, "ci95": [0.4, float("inf")]},
           "kl": {**c["kl"], "mean": 0.0021, "ci95": [0.002, 0.0022]},
           "standard_errors": 5.04, "mean_bits": 8.0, "adc_energy_share": 0.9876}  # fmt: skip
     page = asr.page(record, {})
-    assert cells(page, "layers")[1:8] == ["12.34 [11.00, 14.00]", "-0.50 [-1.00, +0.25]", "+5.0", "57 % [40, ∞]",
-                                          "2.1 [2, 2.2]", "8", "0.988 ×"]  # fmt: skip
+    told = [
+        "15.62",
+        "12.34 [11.00, 14.00]",
+        "-0.50 [-1.00, +0.25]",
+        "+5.0",
+        "57 % [40, ∞]",
+        "2.1 [2, 2.2]",
+        "8",
+        "0.988 ×",
+    ]
+    assert cells(page, "layers")[1:9] == told
     assert "3 chips, 40 utterances" in page and "(automatic)" in cells(page, "layers")[0]
 
 
@@ -230,14 +239,14 @@ def test_a_share_that_is_not_resolved_is_not_quoted(record):
     for c in record["conditions"]:
         c["removed"] = None
     page = asr.page(record, {})
-    assert cells(page, "layers")[4] == "not quoted: gap under 4 standard errors"
-    assert cells(page, "default")[4] == "–"
+    assert cells(page, "layers")[5] == "not quoted: gap under 4 standard errors"
+    assert cells(page, "default")[5] == "–"
 
 
 def test_without_the_default_the_share_has_nothing_to_refer_to():
     record, rows = made({"layers": 0.2, "pos-1/7": 0.2})
     assert asr_figures.wer(record, rows) and asr_layer_figures.columns(record, rows, 4)
-    assert cells(asr.page(record, {}), "layers")[4] == "no default condition"
+    assert cells(asr.page(record, {}), "layers")[5] == "no default condition"
 
 
 def test_several_resolutions_and_seeds():

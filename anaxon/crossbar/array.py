@@ -182,9 +182,9 @@ def array_sums(values: Array, cols: int) -> Array:
     return jnp.sum(jnp.pad(total, ((0, 0),) * 3 + ((0, pad),)).reshape(*total.shape[:3], -1, cols), axis=4)
 
 
-def of_slice(value: ArrayLike, number: int) -> ArrayLike:
+def of_slice(value: Array, number: int) -> Array:
     """What holds for one slice of `[S or 1, G, T, 1, C]`; one number holds for all."""
-    return value if jnp.ndim(value) == 0 else value[min(number, jnp.shape(value)[0] - 1)]  # type: ignore[index]
+    return value if value.ndim == 0 else value[min(number, value.shape[0] - 1)]
 
 
 def recombine(array: ArraySpec, digital: Columns, cycle_weights: Array) -> Array:

@@ -233,8 +233,9 @@ class Read:
         if adc.has_columns and weight.index is not None:
             heads = xbar.column_heads(self.product.weight(weight.index), self.hardware.array.rows)
         z = adc.errors(weight.chip_key, self.key, z, heads, weight.elements)
-        of = lambda value, s: None if value is None else xbar.of_slice(value, s)  # noqa: E731
-        return tuple(adc.convert(column, of(limit, s), of(step, s)) for s, column in enumerate(z))
+        steps = [None if step is None else xbar.of_slice(step, s) for s in range(len(z))]
+        limits = [xbar.of_slice(limit, s) for s in range(len(z))]
+        return tuple(adc.convert(*column) for column in zip(z, limits, steps, strict=True))
 
     def _column_range(self, z: xbar.Columns) -> Array:
         fixed = self.weight.ranges.column

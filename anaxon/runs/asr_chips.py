@@ -57,7 +57,8 @@ def digital(net: Recogniser, plan: Plan | None, panel: Panel) -> list[tuple[np.n
 
 def digital_errors(panel: Panel, decoder: Decoder, said: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Word errors `[utterances]` of what `digital` returned."""
-    return errors_of(panel, decoder, [np.asarray(jax.vmap(decoder.keep)(p, n)) for p, n in said])
+    kept = [jax.vmap(decoder.keep)(jnp.asarray(p), jnp.asarray(n)) for p, n in said]
+    return errors_of(panel, decoder, [np.asarray(k) for k in kept])
 
 
 class Programs(NamedTuple):

@@ -65,7 +65,8 @@ def _same(plan: Plan, sample: Sample) -> Plan:
 
 def _large(plan: Plan, sample: Sample) -> Plan:
     del sample
-    return with_adcs(plan, {s.path: _sixteen_bits(plan.of(s).adc) for s in plan.sites if plan.of(s).adc})
+    found = {s.path: plan.of(s).adc for s in plan.sites}
+    return with_adcs(plan, {path: _sixteen_bits(adc) for path, adc in found.items() if adc})
 
 
 def _sixteen_bits(adc: ADC) -> ADC:

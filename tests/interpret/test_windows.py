@@ -127,3 +127,28 @@ def test_windows_hold_the_inputs_bit_for_bit(name):
     assert found.shape == (groups, vectors, rows)
     split = patches.reshape(patches.shape[0], groups, rows, -1)  # [batch, group, row, position]
     np.testing.assert_array_equal(found, jnp.transpose(split, (1, 0, 3, 2)).reshape(found.shape))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_inputs_are_encoded_as_their_windows_would_be(name):
+    """By the largest value that any window holds: what strides or edges leave out sets no range."""
+    x_shape, w_shape, how = CASES[name]
+    x, w, fn = data(*x_shape), data(*w_shape), convolution(**how)
+    product = product_of(jax.make_jaxpr(lambda x, w: fn(w, x))(x, w).eqns[-1], 1)
+    used = jax.grad(lambda x: product.operand(x).sum())(x) != 0
+    x = jnp.where(used, x, 40.0)
+    dac = ax.DAC(bits=4)
+    hw = ax.Hardware(device=ax.IdealDevice(), array=ax.Array(rows=5, weight_bits=None), dac=dac)
+    found = jax.jit(ax.analog(fn))(KEY, ax.program(KEY, ax.place(fn, hw)(w, x), w), x)
+    scale = jnp.abs(product.operand(x)).max()
+    assert float(scale) <= 1.0
+    np.testing.assert_allclose(found, fn(w, scale * dac.encode(x, scale)), atol=1e-5)
+
+
+def test_some_case_leaves_inputs_out():
+    left_out = []
+    for name, (x_shape, w_shape, how) in CASES.items():
+        x, w, fn = data(*x_shape), data(*w_shape), convolution(**how)
+        product = product_of(jax.make_jaxpr(lambda x, w, fn=fn: fn(w, x))(x, w).eqns[-1], 1)
+        left_out += [name] * bool(jnp.any(jax.grad(lambda x, p=product: p.operand(x).sum())(x) == 0))
+    assert len(left_out) >= 2, left_out

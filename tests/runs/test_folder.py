@@ -1,6 +1,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -120,7 +122,7 @@ def test_parts_are_kept_as_they_are_made(tmp_path):
         opened.parts(makers)
     found = folder.open_again(opened.path, CONFIG).parts(makers)
     assert made == ["a", "b", "failed", "c"] and list(found) == ["a", "b", "c"]
-    assert all(facts == {"name": name} and arrays["x"][0] == ord(name) for name, (arrays, facts) in found.items())
+    assert all(facts["name"] == name and arrays["x"][0] == ord(name) for name, (arrays, facts) in found.items())
 
 
 def test_a_part_that_another_process_makes_is_waited_for_last(tmp_path):
@@ -140,3 +142,32 @@ def test_a_part_that_another_process_makes_is_waited_for_last(tmp_path):
 
     opened.parts({"a": first, "b": last})
     assert made == ["b", "a"]
+
+
+def test_a_part_that_fails_stops_none_but_the_run(tmp_path):
+    opened = folder.open_new(tmp_path / "run", CONFIG)
+    made = []
+
+    def bad():
+        raise FloatingPointError("diverged")
+
+    def good():
+        made.append(1)
+        return {}, {}
+
+    with pytest.raises(FloatingPointError, match="diverged"):
+        opened.parts({"a": bad, "b": good})
+    assert made and (opened.path / "parts" / "b.npz").exists()
+    assert "part a failed: FloatingPointError" in (opened.path / "log.txt").read_text()
+    found = opened.parts({"a": good, "b": good})
+    assert len(made) == 2 and all("seconds" in facts for _, facts in found.values())
+    assert set(opened.seconds) == {"part a", "part b"}
+
+
+def test_processes_may_begin_a_folder_at_once(tmp_path):
+    begin = (
+        f"from pathlib import Path; from anaxon.runs import folder; "
+        f"folder.open_again(Path({str(tmp_path / 'run')!r}), {{'seed': 0}})"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", begin]) for _ in range(4)]
+    assert [p.wait(60) for p in processes] == [0, 0, 0, 0]
