@@ -216,7 +216,8 @@ def cells(page, condition):
 def test_a_condition_is_told_with_its_intervals(record):
     c = next(c for c in record["conditions"] if c["condition"] == "layers")
     c |= {"wer": {"mean": 0.1234, "std": 0.01, "ci95": [0.11, 0.14], "n": 3, "over": {"chips": 3, "utterances": 40}},
-          "digital_wer": {**c["digital_wer"], "mean": 0.1562}, "added": {**c["added"], "mean": -0.005, "ci95": [-0.01, 0.0025]},
+          "digital_wer": {**c["digital_wer"], "mean": 0.1562},
+          "added": {**c["added"], "mean": -0.005, "ci95": [-0.01, 0.0025]},
           "removed": {**c["removed"], "mean": 0.57, "ci95": [0.4, float("inf")]},
           "kl": {**c["kl"], "mean": 0.0021, "ci95": [0.002, 0.0022]},
           "standard_errors": 5.04, "mean_bits": 8.0, "adc_energy_share": 0.9876}  # fmt: skip

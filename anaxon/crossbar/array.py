@@ -22,7 +22,7 @@ from anaxon.crossbar.mapping import Array as ArraySpec
 from anaxon.device.cell import Device
 from anaxon.numerics import contract, contract_coarsely, contract_half, is_half, safe_sqrt
 from anaxon.prng import fold_name, normals
-from anaxon.types import Array, ArrayLike, PyTree
+from anaxon.types import Array, PyTree
 
 EXACT_DAC = DAC()  # an array without a DAC is driven by amplitude with v_max of this default
 

@@ -9,9 +9,8 @@ import pytest
 
 from anaxon import cli
 from anaxon.data import asr, asterisk, cache, tokens
-from anaxon.runs import asr_chips, asr_settings
+from anaxon.runs import asr_chips
 from anaxon.runs.asr_conditions import CONDITIONS
-from anaxon.settings import read_toml
 
 pytestmark = pytest.mark.slow
 
@@ -161,25 +160,3 @@ def test_a_run_goes_on_where_it_was_and_ends_alike(finished, rows, monkeypatch):
 
 def stopped():
     raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"study": {"conditions": ["default", "layer"]}}, "study.conditions"),
-        ({"study": {"weight_bits": [4, 4]}}, "study.weight_bits: expected each once"),
-        ({"model": {"mels": 40}}, "model.mels"),
-        ({"model": {"position": "none"}}, "needs model.position"),
-        ({"model": {"norm": "batch"}}, "model.norm"),
-        ({"quantised": {"observer": "median"}}, "quantised.observer"),
-        ({"hardware": {"preset": "gaussian-8bit"}}, "hardware.adc"),
-        ({"quantised": {"activation_bits": 5}}, "quantised.activation_bits: expected .* 8 bits; got 5"),
-    ],
-)
-def test_wrong_settings_are_named(tmp_path, change, says):
-    (tmp_path / "asr.toml").write_text(CONFIG)
-    table = read_toml(tmp_path / "asr.toml")
-    for section, values in change.items():
-        table[section] = values if section == "hardware" else {**table[section], **values}
-    with pytest.raises(ValueError, match=says):
-        asr_settings.read(table)
