@@ -18,6 +18,8 @@ from anaxon.interpret.analog import analog as analog
 from anaxon.interpret.cost import cost as cost
 from anaxon.interpret.disturb import disturb as disturb
 from anaxon.interpret.explain import explain as explain
+from anaxon.interpret.linearise import linearised as linearised
+from anaxon.interpret.moments import predict as predict
 from anaxon.interpret.observe import observe as observe
 from anaxon.interpret.place import place as place
 from anaxon.interpret.program import compact as compact

@@ -10,13 +10,12 @@ TIE = 4e-7  # relative: `x / absmax * n` may exceed `n` by a few ulp and still b
 
 
 def contract(lhs: Array, rhs: Array, dimension_numbers: lax.DotDimensionNumbers) -> Array:
-    """`lax.dot_general` at the highest precision in float32.
+    """`lax.dot_general` at the highest precision in float32, or in float64 where an operand has that.
 
     Analog sums are compared with ADC steps, so an accelerator's default (TF32, relative error 3e-4) would move codes.
     """
-    return lax.dot_general(
-        lhs, rhs, dimension_numbers, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32
-    )
+    dtype = jnp.promote_types(jnp.float32, jnp.result_type(lhs, rhs))
+    return lax.dot_general(lhs, rhs, dimension_numbers, precision=lax.Precision.HIGHEST, preferred_element_type=dtype)
 
 
 def contract_half(lhs: Array, rhs: Array, dimension_numbers: lax.DotDimensionNumbers) -> Array:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "anaxon").rglob("*.py"))
 CORE = 5  # the highest layer that knows neither flax nor optax
 LAYERS = {
-    0: {"check", "types", "prng", "threefry", "numerics", "units", "configs"},
+    0: {"check", "types", "prng", "threefry", "numerics", "normal", "units", "configs"},
     1: {"device", "converter"},
     2: {"crossbar", "attention"},
     3: {"hardware", "presets", "settings"},

@@ -95,7 +95,10 @@ def predistorted_gain(device: Device, dac: DAC) -> Array:
     return jnp.min(jnp.abs(ends))
 
 
-def column_sums(device: Device, array: ArraySpec, dac: DAC, code: Array, cells: PyTree, read_key: Array) -> Columns:
+Noisy = Callable[["Columns", "Columns"], "Columns"]  # (columns, their variance) -> columns of this one read
+
+
+def column_sums(device: Device, array: ArraySpec, dac: DAC, code: Array, cells: PyTree, noisy: Noisy) -> Columns:
     """Analog column values before conversion.
 
     Args:
@@ -104,7 +107,7 @@ def column_sums(device: Device, array: ArraySpec, dac: DAC, code: Array, cells: 
       dac: the row drivers.
       code: `[G, M, N]` in [-1, 1]; one cycle of them.
       cells: state with leaves `[P, S, G, N, C]`.
-      read_key: key of this read; a column's noise is a function of it and of the column's coordinate.
+      noisy: what to do about read noise; `drawn(key)` draws it.
 
     Returns:
       Of every slice `[G, T, M, C]` in column units.
@@ -115,8 +118,17 @@ def column_sums(device: Device, array: ArraySpec, dac: DAC, code: Array, cells: 
         return z
     terms = zip(noise, device.noise_response(cells), strict=True)
     variance = _added([_variance(chi, omega, array.rows, len(z)) for chi, omega in terms])
-    drawn = normals(fold_name(read_key, "read noise"), len(z), z[0].shape)
-    return tuple(a + safe_sqrt(v) * n for a, v, n in zip(z, variance, drawn, strict=True))
+    return noisy(z, variance)
+
+
+def drawn(read_key: Array) -> Noisy:
+    """The noise of one read: that of a column is a function of the key and of the column's coordinate."""
+
+    def noisy(z: Columns, variance: Columns) -> Columns:
+        normal = normals(fold_name(read_key, "read noise"), len(z), z[0].shape)
+        return tuple(a + safe_sqrt(v) * n for a, v, n in zip(z, variance, normal, strict=True))
+
+    return noisy
 
 
 def _variance(drive: Array, response: Array, rows: int, slices: int) -> Columns:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from anaxon import prng
 from anaxon.check import number, require
 from anaxon.device import noise
+from anaxon.device.moments import PairMoments
+from anaxon.normal import Clip, clip_moments, folded_mean
 from anaxon.numerics import clip
 from anaxon.types import Array, pytree, static
 from anaxon.units import ROOM_TEMPERATURE
@@ -51,6 +53,11 @@ class Gaussian:
         number("Gaussian.temperature", self.temperature, "kelvin >= 0", low=0.0)
         if isinstance(self.g_min, int | float) and isinstance(self.g_max, int | float):
             require(self.g_min < self.g_max, "Gaussian.g_min", self.g_min, f"less than g_max = {self.g_max:g} S")
+
+    @property
+    def ohmic(self) -> bool:
+        """Whether currents and their noise are proportional to voltages, so that the inputs' range cancels."""
+        return self.bandwidth is None
 
     @property
     def cell_bits(self) -> int | None:
@@ -108,6 +115,24 @@ class Gaussian:
         if self.bandwidth is not None:
             terms.append(jnp.abs(cells[0]) + jnp.abs(cells[1]))
         return tuple(terms)
+
+    def moments(self, target: Array) -> PairMoments:
+        """Of pairs: a normal conductance, or one that is clipped to the window."""
+        floor = self.g_min / jnp.asarray(self.g_max)
+        g = floor + target * self.window
+        std = self.sigma if self.sigma_rel is None else self.sigma + self.sigma_rel * g
+        variance = jnp.broadcast_to(std, g.shape) ** 2
+        if self.clipped:
+            found = clip_moments(Clip(low=floor, high=jnp.ones_like(floor)), g, variance)
+            g, variance = found.mean[0], found.covariance[0, 0]
+        mean, of_pair = (g[:1] - g[1:]) / self.window, (variance[:1] + variance[1:]) / self.window**2
+        noise = []
+        if self.read_sigma is not None:
+            noise.append(jnp.full(mean.shape, 2.0, mean.dtype))
+        if self.bandwidth is not None:
+            size = folded_mean(g, 0.0 * variance if self.clipped else variance)
+            noise.append(size[:1] + size[1:])
+        return PairMoments(mean=(mean,), covariance=((of_pair,),), noise=tuple(noise))
 
     def explain(self) -> list[tuple[str, str]]:
         """Device, programming noise and read noise, with sizes and units."""

@@ -83,6 +83,11 @@ class Table:
         return f"Table({self.name!r}, g_min={self.g_min}, g_max={self.g_max}, time={self.time})"
 
     @property
+    def ohmic(self) -> bool:
+        """Whether currents and their noise are proportional to voltages, so that the inputs' range cancels."""
+        return self.bandwidth is None
+
+    @property
     def cell_bits(self) -> int | None:
         """Any number of levels."""
         return None

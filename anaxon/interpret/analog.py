@@ -133,22 +133,29 @@ def observed(
     check_key(read_key, "read_key")
     if not isinstance(chip, Chip):
         raise TypeError(f"chip: expected what `program` returns; got {type(chip).__name__}")
+    machine = Simulator(read_key, observers, ramps(chip))  # made here, outside of all loops
+    out = walked(fn, machine, chip, params, *inputs)
+    return out, machine.scope.stats
+
+
+def walked(fn: Callable[..., Any], machine: Simulator, chip: Chip, params: PyTree | None, *inputs: PyTree) -> Any:
+    """The function's result on a chip, as a machine reads it."""
     names, leaves, treedef = paths.flatten(chip.tree, is_crossbar)
     exact = paths.flatten(params)[1] if params is not None else [None] * len(leaves)
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) if is_crossbar(x) else x for x in leaves]
     jaxpr, out_tree = jx.trace(fn, treedef.unflatten(shapes), *inputs)
-    machine = Simulator(read_key, observers, ramps(chip))  # made here, outside of all loops
     values = [
-        _placed(chip, x, w, params is not None) if is_crossbar(x) else Param(x, frozenset({name}))
+        placed_of(chip, x, w, params is not None) if is_crossbar(x) else Param(x, frozenset({name}))
         for name, x, w in zip(names, leaves, exact, strict=True)
     ]
     walk = trace.Walk(machine)
     outs = [walk.digital(o) for o in walk.run(jaxpr, [*values, *jax.tree.leaves(inputs)])]
     machine.scope.settle()
-    return out_tree.unflatten(outs), machine.scope.stats
+    return out_tree.unflatten(outs)
 
 
-def _placed(chip: Chip, crossbar: Crossbar, exact: Array | None, indexed: bool) -> Placed:
+def placed_of(chip: Chip, crossbar: Crossbar, exact: Array | None, indexed: bool) -> Placed:
+    """A crossbar as the walk carries it, before any view."""
     i = chip.plan.index(crossbar.path)
     site = chip.plan.sites[i]
     adc = chip.plan.of(site).adc

@@ -113,12 +113,15 @@ class Ranges:
       offset: a known mean of the operand that does not drive the rows [operand units], in the weight's shape, with
         extent 1 along columns that are always driven alike. Its product with the weight is added after conversion,
         digitally: the columns, and so their range, belong to what is left.
+      window: share of the cells' full scale that the largest weight uses, in (0, 1]: one number, or the weight's shape
+        with extent 1 along the axes that share it (its rows, for a window of every column). None: all of it.
     """
 
     input: Array | None = None
     column: Array | None = None
     step: Array | None = None
     offset: Array | None = None
+    window: Array | None = None
 
 
 @pytree

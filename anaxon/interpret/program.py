@@ -47,6 +47,7 @@ def check_weights(plan: Plan, params: PyTree) -> None:
     where = dict(zip(names, leaves, strict=True))
     for site in plan.sites:
         _check(site, where)
+        window_of(plan, site)
     odd = sorted(set(names) ^ set(plan.names))
     if odd and plan.names:
         what = "is missing" if odd[0] in plan.names else "was not there when it was placed"
@@ -57,9 +58,9 @@ def check_weights(plan: Plan, params: PyTree) -> None:
 def _programmed(key: Array, plan: Plan, params: PyTree) -> PyTree:
     names, leaves, treedef = paths.flatten(params)
     where = dict(zip(names, leaves, strict=True))
-    scales = _scales(plan, where)
+    scales = scales_of(plan, where)
     cells = _cells(key, plan, where, scales)
-    new = {s.path: _crossbar(plan, s, cells, where[s.path], scales[s.path]) for s in plan.sites if s.path in cells}
+    new = {s.path: crossbar_of(plan, s, cells, where[s.path], scales[s.path]) for s in plan.sites if s.path in cells}
     return treedef.unflatten([new.get(name, leaf) for name, leaf in zip(names, leaves, strict=True)])
 
 
@@ -74,10 +75,10 @@ def _check(site: Site, where: dict[str, Any]) -> None:
         raise ValueError(f"params: {site.path} holds {bad} value(s) that are not finite; expected finite weights")
 
 
-def _scales(plan: Plan, where: dict[str, Any]) -> dict[str, Array]:
+def scales_of(plan: Plan, where: dict[str, Any]) -> dict[str, Array]:
     """One scale per site; sites that share an array share the unit of its columns, scale times input range."""
     scales = {
-        s.path: weight_scale(_array(plan, s), _float(where[s.path]), s.shared_axes)
+        s.path: weight_scale(mapping_of(plan, s), as_float(where[s.path]), s.shared_axes) / window_of(plan, s)
         for s in plan.sites
         if not plan.of(s).is_ideal
     }
@@ -88,6 +89,24 @@ def _scales(plan: Plan, where: dict[str, Any]) -> dict[str, Array]:
         units = _common({m: jnp.where(used[m], scales[m] * drive.get(m, 1.0), 0.0) for m in members})
         scales.update({m: unit / drive.get(m, 1.0) for m, unit in units.items()})
     return scales
+
+
+def window_of(plan: Plan, site: Site) -> Array | float:
+    """The share of full scale that the site's largest weight uses.
+
+    Raises:
+      ValueError: for a window beyond (0, 1], where it is known, or of another shape than the weight's.
+    """
+    window = plan.ranges[plan.index(site.path)].window
+    if window is None:
+        return 1.0
+    shape = jnp.shape(window)
+    alike = len(shape) == len(site.shape) and all(n in (1, m) for n, m in zip(shape, site.shape, strict=True))
+    if shape and not alike:
+        raise ValueError(f"ranges.window: {site.path} has shape {site.shape}; got {shape} (1 where it is common)")
+    if is_concrete(window) and not (np.all(np.asarray(window) > 0) and np.all(np.asarray(window) <= 1)):
+        raise ValueError(f"ranges.window: expected shares of full scale in (0, 1]; got {np.asarray(window)!r}")
+    return jnp.asarray(window)
 
 
 def _common(scales: dict[str, Array]) -> dict[str, Array]:
@@ -106,14 +125,16 @@ def _site(plan: Plan, path: str) -> Site:
     return plan.sites[plan.index(path)]
 
 
-def _array(plan: Plan, site: Site) -> ArraySpec:
+def mapping_of(plan: Plan, site: Site) -> ArraySpec:
     """The site's mapping; a bias row is never clipped, since a layer's few biases have no outliers to speak of."""
     array = plan.of(site).array
     return replace(array, clip_sigma=None) if site.bias else array
 
 
-def _float(weight: Array) -> Array:
-    return jnp.asarray(weight).astype(jnp.float32)
+def as_float(weight: Array) -> Array:
+    """In float32, or in float64 where it has that."""
+    weight = jnp.asarray(weight)
+    return weight.astype(jnp.promote_types(jnp.float32, weight.dtype))
 
 
 def _cells(key: Array, plan: Plan, where: dict[str, Any], scales: dict[str, Array]) -> dict[str, PyTree]:
@@ -124,14 +145,14 @@ def _cells(key: Array, plan: Plan, where: dict[str, Any], scales: dict[str, Arra
             alike.setdefault((s.hardware, s.shape, s.shared_axes, s.bias), []).append(s)
     cells = {}
     for sites in alike.values():
-        hardware, array = plan.of(sites[0]), _array(plan, sites[0])
+        hardware, array = plan.of(sites[0]), mapping_of(plan, sites[0])
 
         def one(key: Array, weight: Array, scale: Array, site: Site = sites[0], hw: Any = hardware, array: Any = array):
             limited = clipped(array, weight, site.shared_axes)
             return hw.cells.program(key, cell_targets(array, limited, scale))
 
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray([name_code(s.path) for s in sites]))
-        weights = jnp.stack([_float(where[s.path]) for s in sites])
+        weights = jnp.stack([as_float(where[s.path]) for s in sites])
         scale = jnp.stack([scales[s.path] for s in sites])
         # One after another on a CPU: the targets and random words of all blocks at once would not fit its caches.
         state = _batched(one, len(sites))(keys, weights, scale)
@@ -145,21 +166,23 @@ def _batched(fn: Callable[..., PyTree], count: int) -> Callable[..., PyTree]:
     return jax.vmap(fn)
 
 
-def _crossbar(plan: Plan, site: Site, cells: dict[str, PyTree], weight: Array, scale: Array) -> Crossbar:
+def crossbar_of(plan: Plan, site: Site, cells: dict[str, PyTree], weight: Array, scale: Array) -> Crossbar:
+    """What stands in the place of a weight."""
     offset = plan.ranges[plan.index(site.path)].offset
     return Crossbar(
         cells=cells[site.path],
         scale=scale if scale.size > 1 else scale.reshape(()),
         digital=weight if site.digital else None,
-        compensation=None if offset is None else _compensation(_array(plan, site), site, offset, _float(weight), scale),
+        compensation=None if offset is None else _compensation(plan, site, offset, as_float(weight), scale),
         path=site.path,
         shape=site.shape,
         dtype=site.dtype,
     )
 
 
-def _compensation(array: ArraySpec, site: Site, offset: Array, weight: Array, scale: Array) -> Array:
+def _compensation(plan: Plan, site: Site, offset: Array, weight: Array, scale: Array) -> Array:
     """What an offset of the operand contributes to the columns: its product with the weight as it was mapped."""
+    array = mapping_of(plan, site)
     shape = jnp.shape(offset)
     if len(shape) != len(site.shape) or any(n not in (1, full) for n, full in zip(shape, site.shape, strict=True)):
         raise ValueError(f"ranges.offset: {site.path} has shape {site.shape}; got {shape} (1 where it is common)")
@@ -191,14 +214,14 @@ def mapped(plan: Plan, params: PyTree) -> PyTree:
     check_weights(plan, params)
     names, leaves, treedef = paths.flatten(params)
     where = dict(zip(names, leaves, strict=True))
-    scales = _scales(plan, where)
+    scales = scales_of(plan, where)
     return treedef.unflatten([_mapped(plan, p, where[p], scales[p]) if p in scales else where[p] for p in names])
 
 
 def _mapped(plan: Plan, path: str, weight: Array, scale: Array) -> Array:
     site = _site(plan, path)
-    array = _array(plan, site)
-    return mapped_weight(array, clipped(array, _float(weight), site.shared_axes), scale).astype(weight.dtype)
+    array = mapping_of(plan, site)
+    return mapped_weight(array, clipped(array, as_float(weight), site.shared_axes), scale).astype(weight.dtype)
 
 
 def is_crossbar(node: Any) -> bool:

@@ -199,7 +199,10 @@ class Read:
     def _columns(self, code: Array) -> xbar.Columns:
         """Analog column values of every slice `[G, T, M, C]`, with the noise of this one read."""
         hw = self.hardware
-        return xbar.column_sums(hw.cells, hw.array, hw.dac or xbar.EXACT_DAC, code, self.cells, self.key)
+        return xbar.column_sums(hw.cells, hw.array, hw.dac or xbar.EXACT_DAC, code, self.cells, self._noisy)
+
+    def _noisy(self, z: xbar.Columns, variance: xbar.Columns) -> xbar.Columns:
+        return xbar.drawn(self.key)(z, variance)
 
     def _unit(self, full_scale: Array) -> Array:
         """What one weight level at full input is worth, `[G, 1, C]` or a scalar."""

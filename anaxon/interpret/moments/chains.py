@@ -1,0 +1,173 @@
+"""Chains of elementwise operations on one normal variable, and what becomes of them at their first other use.
+
+In a jaxpr GELU is pow, mul, add, tanh, mul: settled one by one each would add its own Gaussian closure. A chain stays a
+function of its base until something else needs it; then mean and variance come from the whole function at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import factorial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from anaxon.interpret import jaxpr as jx
+from anaxon.interpret.moments.ledger import Ledger, Random, with_diagonal
+from anaxon.normal import ORDERS, Clip, Moments, clip_moments, function_moments
+from anaxon.types import Array
+
+ELEMENTWISE = frozenset(
+    """
+    abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy copy_p cos cosh
+    digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p logistic lt max
+    min mul name ne neg nextafter not optimization_barrier or pow reduce_precision rem round rsqrt select_n sign sin
+    sinh sqrt square stop_gradient sub tan tanh xor
+    """.split()  # noqa: SIM905
+)
+STILL = frozenset(("convert_element_type", "copy", "copy_p", "name", "optimization_barrier", "stop_gradient"))
+
+
+@dataclass(eq=False)
+class Chain:
+    """An elementwise function of one normal value; `form` says so where it is affine or clips, for closed forms."""
+
+    base: Random
+    fn: Callable[[Array], Array]
+    shape: tuple[int, ...]
+    dtype: Any
+    form: Clip | None
+    settled: Random | None = field(default=None)
+
+
+def chain_of(value: Random | Chain) -> Chain:
+    """A value as a chain."""
+    return value if isinstance(value, Chain) else Chain(value, lambda x: x, value.shape, value.dtype, Clip())
+
+
+def base_of(value: Random | Chain) -> Random:
+    """What a value is a function of."""
+    return value.base if isinstance(value, Chain) else value
+
+
+def extended(eqn: Any, operands: list[Any]) -> Chain:
+    """A chain by one more operation: `operands` are numbers, or values with one base."""
+    links = {i: chain_of(v) for i, v in enumerate(operands) if isinstance(v, Random | Chain)}
+    first = next(iter(links.values()))
+
+    def fn(x: Array) -> Array:
+        return jx.bind(eqn, [links[i].fn(x) if i in links else v for i, v in enumerate(operands)])[0]
+
+    out = eqn.outvars[0].aval
+    form = _form(eqn, operands, links) if jnp.issubdtype(out.dtype, jnp.floating) else None
+    return Chain(first.base, fn, tuple(out.shape), out.dtype, form)
+
+
+def _form(eqn: Any, operands: list[Any], links: dict[int, Chain]) -> Clip | None:
+    """The closed form after one more operation, if it still has one."""
+    name = eqn.primitive.name
+    (place, link), *more = links.items()
+    form = link.form
+    if more or form is None:
+        return None
+    if name in STILL:
+        return form
+    if name == "neg":
+        return _scaled(form, -1.0, 0.0)
+    if name == "clamp":
+        low = _limited(form, True, operands[0]) if place == 1 else None
+        return None if low is None else _limited(low, False, operands[2])
+    return _with_number(name, form, place, operands[1 - place]) if len(operands) == 2 else None
+
+
+def _with_number(name: str, form: Clip, place: int, other: Any) -> Clip | None:
+    """The form and a number, the form at `place` of the two."""
+    if name in ("add", "add_any"):
+        return form._replace(offset=form.offset + other)
+    if name == "sub":
+        return form._replace(offset=form.offset - other) if place == 0 else _scaled(form, -1.0, other)
+    if name == "mul":
+        return _scaled(form, other, 0.0)
+    if name == "div" and place == 0:
+        return _scaled(form, 1.0 / other, 0.0)
+    return _limited(form, name == "max", other) if name in ("max", "min") else None
+
+
+def _scaled(form: Clip, by: Any, plus: Any) -> Clip:
+    return form._replace(scale=form.scale * by, offset=form.offset * by + plus)
+
+
+def _limited(form: Clip, at_least: bool, bound: Any) -> Clip | None:
+    """The form limited from one side; None where the direction of the slope is not known while tracing."""
+    if not isinstance(form.scale, float | int | np.number) or form.scale == 0:
+        return None
+    at = (bound - form.offset) / form.scale
+    limit = jnp.maximum if at_least == (form.scale > 0) else jnp.minimum
+    low, high = (None if x is None else limit(x, at) for x in (form.low, form.high))
+    if limit is jnp.maximum:
+        return form._replace(low=at if low is None else low, high=high)
+    return form._replace(low=low, high=at if high is None else high)
+
+
+def settle(ledger: Ledger, value: Random | Chain, where: str) -> Random:
+    """A value with a mean and covariances; at most once for every chain."""
+    if isinstance(value, Random):
+        return value
+    if value.settled is None:
+        if value.form is not None and value.form.affine:
+            value.settled = _moved(ledger, value, where)
+        else:
+            stacked = jointly(ledger, [value], where)
+            value.settled = ledger.derive(stacked.mean[0], [stacked], [lambda v: v[0]], where)
+    return value.settled
+
+
+def _moved(ledger: Ledger, value: Chain, where: str) -> Random:
+    """An affine chain stays normal."""
+    scale = jnp.asarray(value.form.scale, value.base.dtype)  # type: ignore[union-attr]
+    return ledger.derive(value.fn(value.base.mean).astype(value.dtype), [value.base], [lambda v: scale * v], where)
+
+
+def jointly(ledger: Ledger, chains: list[Chain], where: str) -> Random:
+    """Several functions of one base as one value `[K, *shape]`: their covariances at one variable are exact."""
+    base = chains[0].base
+    variance, block = ledger.variance(base), ledger.covariance(base)
+    found = moments_of(chains, base.mean, variance)
+    count, axes = len(chains), len(base.shape)
+    own = _hermite(found.slopes, block, axes)
+    own = _exact_diagonal(own, found.covariance, count, base.size)
+    others = {}
+    for other in list(ledger.live.values()):  # Stein's lemma
+        cross = ledger.covariance(base, other)
+        slope = found.slopes[0].reshape(count, *base.shape, *(1,) * len(other.shape))
+        others[other.number] = slope * cross
+    return ledger.add(found.mean.astype(chains[0].dtype), own, others, where)
+
+
+def moments_of(chains: list[Chain], mean: Array, variance: Array) -> Moments:
+    """In closed form where there is one, by quadrature elsewhere."""
+    form = chains[0].form
+    if len(chains) == 1 and form is not None:
+        return clip_moments(form, mean, variance)
+    return function_moments(lambda x: tuple(c.fn(x) for c in chains), mean, variance)
+
+
+def _hermite(slopes: Array, block: Array, axes: int) -> Array:
+    """`sum_n d_n d_n' C^n / n!`, `[K, *base, K, *base]`."""
+    count = slopes.shape[1]
+    left = slopes.reshape(ORDERS, count, *slopes.shape[2:], 1, *(1,) * axes)
+    right = slopes.reshape(ORDERS, 1, *(1,) * axes, count, *slopes.shape[2:])
+    c = block.reshape(1, *block.shape[:axes], 1, *block.shape[axes:])
+    return sum(left[n] * right[n] * c ** (n + 1) / factorial(n + 1) for n in range(ORDERS))  # type: ignore[return-value]
+
+
+def _exact_diagonal(own: Array, covariance: Array, count: int, size: int) -> Array:
+    """Functions at the same variable: `[K, K, *shape]` in the place of the truncated sum."""
+    if count == 1:
+        return with_diagonal(own, covariance[0, 0])
+    table = own.reshape(count, size, count, size)
+    same = jnp.eye(size, dtype=bool)[None, :, None, :]
+    exact = jnp.moveaxis(covariance.reshape(count, count, size), 2, 1)[:, :, :, None]
+    return jnp.where(same, exact, table).reshape(own.shape)

@@ -1,0 +1,76 @@
+"""The chip in expectation: moments of every pair of cells in the places of weights."""
+
+import jax
+
+from anaxon.crossbar.mapping import cell_targets, clipped
+from anaxon.device.cell import Device
+from anaxon.device.moments import PairMoments, pair_moments
+from anaxon.interpret import paths
+from anaxon.interpret.plan import Chip, Plan, Site
+from anaxon.interpret.program import as_float, crossbar_of, mapping_of, scales_of
+from anaxon.types import Array, PyTree, pytree, replace
+
+
+def expected(plan: Plan, params: PyTree) -> Chip:
+    """What `program` makes on average: a chip whose cells are `PairMoments`."""
+    names, leaves, treedef = paths.flatten(params)
+    where = dict(zip(names, leaves, strict=True))
+    scales = scales_of(plan, where)
+    sites = [s for s in plan.sites if s.path in scales]
+    cells = {s.path: _moments(plan, s, where[s.path], scales[s.path]) for s in sites}
+    new = {s.path: crossbar_of(plan, s, cells, where[s.path], scales[s.path]) for s in sites}
+    return Chip(tree=treedef.unflatten([new.get(n, x) for n, x in zip(names, leaves, strict=True)]), plan=plan,
+                key=jax.random.key(0))  # fmt: skip
+
+
+def _moments(plan: Plan, site: Site, weight: Array, scale: Array) -> PairMoments:
+    array = mapping_of(plan, site)
+    target = cell_targets(array, clipped(array, as_float(weight), site.shared_axes), scale)
+    return pair_moments(plan.of(site).cells, target, None if array.weight_bits is None else array.cell_levels)
+
+
+def mean_chip(plan: Plan, params: PyTree) -> Chip:
+    """The expected chip as one that reads: every pair passes its mean current, read noise is the device's."""
+    hardware = tuple(hw if hw.is_ideal else replace(hw, device=Expected(device=hw.cells)) for hw in plan.hardware)
+    return replace(expected(plan, params), plan=replace(plan, hardware=hardware))
+
+
+@pytree
+class Expected:
+    """A device whose cells are their own moments: it reads like `device`, without any deviation."""
+
+    device: Device
+
+    @property
+    def cell_bits(self) -> int | None:
+        """The device's."""
+        return self.device.cell_bits
+
+    @property
+    def g_max(self) -> Array | float:
+        """The device's."""
+        return self.device.g_max
+
+    def program(self, key: Array, target: Array) -> PyTree:
+        """Nothing is programmed: `expected` makes the cells."""
+        raise NotImplementedError
+
+    def drive(self, volts: Array, v_max: Array) -> tuple[Array, ...]:
+        """The device's."""
+        return self.device.drive(volts, v_max)
+
+    def response(self, cells: PairMoments) -> tuple[Array, ...]:
+        """Means."""
+        return tuple(x[0] for x in cells.mean)
+
+    def noise_drive(self, volts: Array, v_max: Array) -> tuple[Array, ...]:
+        """The device's."""
+        return self.device.noise_drive(volts, v_max)
+
+    def noise_response(self, cells: PairMoments) -> tuple[Array, ...]:
+        """Means."""
+        return tuple(x[0] for x in cells.noise)
+
+    def explain(self) -> list[tuple[str, str]]:
+        """The device's."""
+        return self.device.explain()

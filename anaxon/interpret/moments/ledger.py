@@ -1,0 +1,151 @@
+"""The ledger: covariance blocks between all live values, so that values that meet again know of each other.
+
+A residual connection adds two values that stem from one: what their sum varies by depends on the block between them. A
+block is freed with the values it belongs to; blocks that nothing reads are never computed, because the whole
+propagation is traced and XLA drops them.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import jax
+import jax.numpy as jnp
+
+from anaxon.types import Array
+
+LIMIT = 2**31  # bytes of one covariance, for one example
+_NUMBERS = itertools.count()
+
+
+@dataclass(eq=False)
+class Random:
+    """A value known by its mean; its covariances are in the ledger."""
+
+    mean: Array
+    number: int = field(default_factory=lambda: next(_NUMBERS))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one example, as the function sees it."""
+        return tuple(self.mean.shape)
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Of the function's value."""
+        return self.mean.dtype
+
+    @property
+    def size(self) -> int:
+        """Elements."""
+        return prod(self.shape)
+
+
+class Ledger:
+    """Blocks `[*a, *b]` for pairs of live values."""
+
+    def __init__(self) -> None:
+        self.live: weakref.WeakValueDictionary[int, Random] = weakref.WeakValueDictionary()
+        self.blocks: dict[tuple[int, int], Array] = {}
+
+    def covariance(self, a: Random, b: Random | None = None) -> Array:
+        """The block `[*a, *b]`; of a value with itself without `b`."""
+        b = a if b is None else b
+        if a.number <= b.number:
+            found = self.blocks.get((a.number, b.number))
+            return jnp.zeros((*a.shape, *b.shape), a.dtype) if found is None else found
+        return swapped(self.covariance(b, a), len(b.shape))
+
+    def variance(self, a: Random) -> Array:
+        """The diagonal, of the value's shape."""
+        return diagonal(self.covariance(a), a.shape)
+
+    def add(self, mean: Array, own: Array, others: dict[int, Array], where: str) -> Random:
+        """A new value with its own block `[*a, *a]` and those with live values, `[*a, *other]` by number."""
+        value = Random(mean)
+        check_size(value.shape, value.dtype, where)
+        self.live[value.number] = value
+        self._set(value.number, value.number, symmetric(own, value.shape))
+        for number, block in others.items():
+            self._set(number, value.number, swapped(block, len(value.shape)))
+        weakref.finalize(value, self._free, value.number)
+        return value
+
+    def derive(
+        self, mean: Array, parents: Sequence[Random], maps: Sequence[Callable[[Array], Array]], where: str
+    ) -> Random:
+        """A linear function of live values: `maps[i]` takes `parents[i]` to its share of the result."""
+        check_size(mean.shape, mean.dtype, where)
+        steps = list(zip(parents, maps, strict=True))
+        pushed = lambda block_of: functools.reduce(  # noqa: E731
+            jnp.add, [along(f, block_of(p), len(p.shape)) for p, f in steps]
+        )
+        shares = {z.number: pushed(lambda p, z=z: self.covariance(p, z)) for z in list(self.live.values())}
+        own = pushed(lambda p: swapped(shares[p.number], mean.ndim))
+        return self.add(mean, own, shares, where)
+
+    def with_noise(self, value: Random, noise: Array, where: str) -> Random:
+        """The value with independent noise of a covariance `[*a, *a]`, or a variance `[*a]` that is its diagonal."""
+        own = self.covariance(value)
+        own = own + (noise if noise.ndim == own.ndim else on_diagonal(noise))
+        blocks = {o.number: self.covariance(value, o) for o in list(self.live.values())}
+        return self.add(value.mean, own, blocks, where)
+
+    def _set(self, a: int, b: int, block: Array) -> None:
+        self.blocks[a, b] = block
+
+    def _free(self, number: int) -> None:
+        for pair in [p for p in self.blocks if number in p]:
+            del self.blocks[pair]
+
+
+def check_size(shape: tuple[int, ...], dtype: jnp.dtype, where: str) -> None:
+    """Raises `ValueError` for a covariance that is too large to hold, before anything of it is allocated."""
+    n = prod(shape)
+    size = n * n * jnp.dtype(dtype).itemsize
+    if size > LIMIT:
+        raise ValueError(
+            f"{where}: its {n:,} values have a covariance of {size / 2**30:.3g} GiB for every example, more than the "
+            f"{LIMIT / 2**30:.3g} GiB that are held; predict with `linearised`, which needs none, or sample chips"
+        )
+
+
+def along(fn: Callable[[Array], Array], block: Array, axes: int) -> Array:
+    """`fn` on the first `axes` axes of a block `[*a, *other]`, for every element of the others."""
+    other = block.shape[axes:]
+    columns = jnp.moveaxis(block.reshape(*block.shape[:axes], -1), -1, 0)
+    out = jnp.moveaxis(jax.vmap(fn)(columns), 0, -1)
+    return out.reshape(*out.shape[:-1], *other)
+
+
+def swapped(block: Array, axes: int) -> Array:
+    """`[*a, *b]` as `[*b, *a]`, where `a` has so many axes."""
+    return jnp.transpose(block, (*range(axes, block.ndim), *range(axes)))
+
+
+def symmetric(block: Array, shape: tuple[int, ...]) -> Array:
+    """Without the asymmetry of rounding."""
+    return 0.5 * (block + swapped(block, len(shape)))
+
+
+def diagonal(block: Array, shape: tuple[int, ...]) -> Array:
+    """The variances of `[*a, *a]`."""
+    n = prod(shape)
+    return jnp.diagonal(block.reshape(n, n)).reshape(shape)
+
+
+def on_diagonal(variance: Array) -> Array:
+    """Variances as a covariance."""
+    return jnp.diag(variance.reshape(-1)).reshape(variance.shape * 2)
+
+
+def with_diagonal(block: Array, variance: Array) -> Array:
+    """The covariance with other variances."""
+    n = variance.size
+    same = jnp.eye(n, dtype=bool)
+    return jnp.where(same, variance.reshape(n, 1), block.reshape(n, n)).reshape(block.shape)

@@ -1,0 +1,276 @@
+"""`predict`: means and covariances of a function's results over chips and reads, without sampling any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from anaxon.converter.dac import encode_exact
+from anaxon.crossbar import array as xbar
+from anaxon.interpret import control, paths, program, trace
+from anaxon.interpret import jaxpr as jx
+from anaxon.interpret.analog import placed_of
+from anaxon.interpret.moments import chains, rules
+from anaxon.interpret.moments.chains import Chain
+from anaxon.interpret.moments.expected import expected
+from anaxon.interpret.moments.ledger import Ledger, Random, check_size
+from anaxon.interpret.moments.reads import Columns, read
+from anaxon.interpret.placed import Placed
+from anaxon.interpret.plan import Chip, Plan, Site
+from anaxon.interpret.product import Product, product_of
+from anaxon.interpret.values import Joined, Param
+from anaxon.types import Array, PyTree
+
+
+class Propagation(trace.Walk):
+    """The walk over values that vary."""
+
+    def __init__(self) -> None:
+        super().__init__(_Machine())
+        self.ledger = Ledger()
+        self.seen: set[str] = set()
+
+    def through(self, fn: Callable, chip: Chip, *inputs: PyTree) -> tuple[list[Any], Any]:
+        """A function's results on the expected chip, settled, and their tree; inputs may vary (`Random`)."""
+        names, leaves, treedef = paths.flatten(chip.tree, program.is_crossbar)
+        given = jax.tree.leaves(inputs)
+        shape = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype)  # noqa: E731
+        shapes = [shape(x) if program.is_crossbar(x) else x for x in leaves]
+        like = jax.tree.map(lambda x: shape(x) if isinstance(x, Random) else x, inputs)
+        jaxpr, out_tree = jx.trace(fn, treedef.unflatten(shapes), *like)
+        values = [
+            placed_of(chip, x, None, False) if program.is_crossbar(x) else Param(x, frozenset({name}))
+            for name, x in zip(names, leaves, strict=True)
+        ]
+        outs = self.run(jaxpr, [*values, *given])
+        return [self._settled(o) for o in outs], out_tree
+
+    def _settled(self, value: Any) -> Any:
+        if isinstance(value, Random | Chain):
+            return chains.settle(self.ledger, value, "the result")
+        return self.digital(value)
+
+    def equation(self, eqn: Any, values: list[Any]) -> list[Any]:
+        """Calls are entered; products with weights are reads; the rest follows the rules of what varies."""
+        name = eqn.primitive.name
+        varies = any(isinstance(v, Random | Chain) for v in values)
+        if not varies and not any(trace.is_weight(v) for v in values):
+            return super().equation(eqn, values)
+        if name in jx.CALLS | jx.CUSTOM | jx.REMATS:
+            return self.run(jx.inner(eqn), values)
+        if name in control.HANDLERS:
+            raise TypeError(_loop_message(name, values))
+        if name in trace.PRODUCTS and any(trace.is_weight(v) for v in values):
+            return self._product(eqn, values)
+        return self._varying(eqn, values) if varies else super().equation(eqn, values)
+
+    def _product(self, eqn: Any, values: list[Any]) -> list[Any]:
+        place = next((i for i, v in enumerate(values) if trace.is_weight(v)), None)
+        if place is None:
+            return super()._product(eqn, values)
+        weight, operand = values[place], values[1 - place]
+        if isinstance(weight, Joined) or trace.is_weight(operand):
+            raise TypeError(f"{weight.path}: concatenated weights have no rule; use `linearised`, which needs none")
+        if isinstance(operand, Param):
+            operand = self.digital(operand)
+        if weight.path in self.seen:
+            raise TypeError(
+                f"{weight.path}: read a second time, by the same cells; the two results depend on each other, which is "
+                "not followed. Use `linearised`"
+            )
+        self.seen.add(weight.path)
+        return [self._read(weight, operand, product_of(eqn, place))]
+
+    def _varying(self, eqn: Any, values: list[Any]) -> list[Any]:
+        values = [v if isinstance(v, Random | Chain) else self.digital(v) for v in values]
+        name, where = eqn.primitive.name, _where(eqn)
+        bases = {chains.base_of(v).number for v in values if isinstance(v, Random | Chain)}
+        if name in chains.ELEMENTWISE and name not in rules.RULES and len(bases) == 1 and _alike(eqn, values):
+            return [chains.extended(eqn, values)]
+        return rules.applied(self.ledger, eqn, values, where)
+
+    def _read(self, weight: Placed, operand: Any, product: Product) -> Random:
+        code, full_scale = self._encoded(weight, operand)
+        hw = weight.hardware
+        signal, chi = self._drives(hw, code)
+        chi = [chains.jointly(self.ledger, [c], weight.path).mean[0] if isinstance(c, Chain) else c for c in chi]
+        varying = [v for v in signal if isinstance(v, Random | Chain)]
+        if not varying:
+            return read(self.ledger, Columns(weight, product, full_scale), jnp.stack(signal), list(chi))
+        drive = self._stacked([chains.chain_of(v) for v in varying], weight.path)
+        return read(self.ledger, Columns(weight, product, full_scale), drive, list(chi))
+
+    def _stacked(self, drives: list[Chain], where: str) -> Random:
+        if len(drives) > 1:
+            return chains.jointly(self.ledger, drives, where)
+        single = chains.settle(self.ledger, drives[0], where)
+        return self.ledger.derive(single.mean[None], [single], [lambda v: v[None]], where)
+
+    def _encoded(self, weight: Placed, operand: Any) -> tuple[Any, Array]:
+        """What the DAC makes of the operand, and the range it is driven over."""
+        hw, ranges = weight.hardware, weight.ranges
+        if ranges.offset is not None:
+            raise ValueError(f"{weight.path}: known offsets of the operand are not followed; use `linearised`")
+        encode = hw.dac.encode if hw.dac else encode_exact
+        if not isinstance(operand, Random | Chain):
+            x = program.as_float(operand)
+            limit = jnp.max(jnp.abs(x), initial=0.0) if ranges.input is None else jnp.asarray(ranges.input, x.dtype)
+            limit = jnp.where(limit == 0, 1.0, limit)
+            return encode(x, limit), limit
+        if ranges.input is None and not (hw.dac is None and getattr(hw.cells, "ohmic", False)):
+            raise ValueError(f"{weight.path}: its input range follows the data; `calibrate` the plan before `predict`")
+        if ranges.input is None:
+            return operand, jnp.float32(1.0)  # without a DAC and with linear cells the range cancels
+        limit = jnp.asarray(ranges.input, jnp.float32)
+        relative = chains.settle(self.ledger, self._traced(lambda x: x / limit, operand)[0], weight.path)
+        limited = self._traced(lambda x: jnp.minimum(jnp.maximum(x, -1.0), 1.0), relative)[0]
+        if hw.dac is None:
+            return limited, limit
+        settled = chains.settle(self.ledger, limited, weight.path)
+        rounding = jnp.full(settled.shape, 1.0 / (12 * hw.dac.levels**2), settled.dtype)
+        return self.ledger.with_noise(settled, rounding, weight.path), limit
+
+    def _drives(self, hw: Any, code: Any) -> tuple[list[Any], list[Any]]:
+        drives = lambda c: xbar.drives(hw.cells, hw.dac or xbar.EXACT_DAC, c)  # noqa: E731
+        if hw.dac is not None and hw.dac.encoding == "bit-serial":
+            raise ValueError("DAC.encoding: 'bit-serial' reads the same cells once for every bit; use `linearised`")
+        count = len(jax.eval_shape(drives, jax.ShapeDtypeStruct(code.shape, code.dtype))[0])
+        found = self._traced(lambda c: sum(map(list, drives(c)), []), code) if isinstance(code, Random | Chain) else [
+            *drives(code)[0], *drives(code)[1]]  # fmt: skip
+        return list(found[:count]), list(found[count:])
+
+    def _traced(self, fn: Callable[[Array], Any], value: Random | Chain) -> list[Any]:
+        """`fn` of a value that varies."""
+        closed, _ = jx.trace(fn, jax.ShapeDtypeStruct(value.shape, value.dtype))
+        return self.run(closed, [value])
+
+
+class _Machine:
+    """What the walk asks beside reads: nothing of it varies."""
+
+    def __init__(self) -> None:
+        self.scope = control.Scope()
+
+    def read(self, weight: Any, operand: Any, product: Product, dtype: Any) -> Any:
+        """Reads are the propagation's."""
+        raise NotImplementedError
+
+    def activate(self, line: Any, name: str) -> Any:
+        """No line is ever pending."""
+        raise NotImplementedError
+
+    def second_pass(self, value: Any, name: str) -> None:
+        """Digital activations stay digital."""
+        del value, name
+
+    def bias(self, line: Any, value: Any, shape: tuple[int, ...]) -> None:
+        """Biases are digital."""
+        del line, value, shape
+
+    def reject(self, param: Param, primitive: str) -> None:
+        """What must not be placed was refused by `place`."""
+        del param, primitive
+
+    def follows(self, value: Any) -> bool:
+        """Numbers need no following."""
+        del value
+        return False
+
+    def entered(self, weights: list[Any], primitive: str) -> None:
+        """`place` has warned."""
+        del weights, primitive
+
+
+def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyTree, Array]]:
+    """Transforms `fn(params, *inputs)` into `(plan, params, *inputs) -> (mean, covariance)` over chips and reads.
+
+    Every example of the inputs' leading axis is followed by itself, as a batch of one; the function must not mix them.
+    Exact for one layer; through activations, layers behind them are taken as jointly normal. Each crossbar may be read
+    once for an example: for loops, tied weights, softmax and normalisation use `linearised`.
+
+    Args:
+      fn: any function that was placed.
+      at_once: examples propagated side by side; covariances of all of them must fit.
+
+    Returns:
+      The transformed function. Its mean has the shape of the function's result `[batch, ...]`, its covariance is
+      `[batch, n, n]` over the n numbers of an example's result, in the order of `jax.tree.leaves`. Both are
+      differentiable with respect to the plan's numbers and the parameters.
+
+    Raises:
+      TypeError: for an operation without a rule, or a crossbar that is read twice.
+      ValueError: for a covariance that would not fit, or ranges that follow the data: `calibrate` first.
+
+    Source: Kern et al., AICAS 2022 (arXiv 2205.01707), with exact diagonals and the Hermite rule off them.
+    """
+
+    @jax.jit
+    def mapped(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array]:
+        chip = expected(plan, params)
+        one = lambda xs: _one(fn, chip, xs)  # noqa: E731
+        return jax.lax.map(one, inputs, batch_size=at_once if at_once > 1 else None)
+
+    def run(plan: Plan, params: PyTree, *inputs: PyTree) -> tuple[PyTree, Array]:
+        program.check_weights(plan, params)
+        for site in plan.sites:
+            _check(plan, site)
+        return mapped(plan, params, inputs)
+
+    return run
+
+
+def _alike(eqn: Any, values: list[Any]) -> bool:
+    """Whether all operands have the result's shape, or are single numbers."""
+    shape = tuple(eqn.outvars[0].aval.shape)
+    return all(tuple(v.shape) == shape if isinstance(v, Random | Chain) else jnp.ndim(v) == 0 or jnp.shape(v) == shape
+               for v in values)  # fmt: skip
+
+
+def _where(eqn: Any) -> str:
+    """The function's own names for a place in it (`jax.named_scope`, Flax modules)."""
+    return str(eqn.source_info.name_stack) or "the function"
+
+
+def _loop_message(name: str, values: list[Any]) -> str:
+    weights = sorted(v.path for v in values if trace.is_weight(v))
+    return (
+        f"{', '.join(weights) or 'the function'}: {name} reads its weights at every step, or computes with values that "
+        "vary; that is not followed. Use `linearised`"
+    )
+
+
+def _check(plan: Plan, site: Site) -> None:
+    hw = plan.of(site)
+    if hw.activation is not None:
+        raise ValueError(f"{site.path}: ends in a ramp ADC, whose codes are not followed; use `linearised`")
+
+
+def _one(fn: Callable, chip: Chip, inputs: tuple) -> tuple[PyTree, Array]:
+    walk = Propagation()
+    found, out_tree = walk.through(fn, chip, *jax.tree.map(lambda x: x[None], inputs))
+    return out_tree.unflatten([_example(x) for x in found]), _joint(walk.ledger, found)
+
+
+def _example(x: Any) -> Array:
+    mean = x.mean if isinstance(x, Random) else jnp.asarray(x)
+    if mean.ndim == 0 or mean.shape[0] != 1:
+        raise ValueError(f"fn: expected results with the inputs' leading axis, 1 here; got shape {mean.shape}")
+    return mean[0]
+
+
+def _joint(ledger: Ledger, found: list[Any]) -> Array:
+    """The covariance of all results of an example, `[n, n]`."""
+    sizes = [x.size for x in found]
+    check_size((sum(sizes),), jnp.float32, "the result")
+    dtype = jnp.result_type(jnp.float32, *(x.dtype for x in found))
+    zero = lambda i, j: jnp.zeros((sizes[i], sizes[j]), dtype)  # noqa: E731
+    block = lambda i, j: (  # noqa: E731
+        ledger.covariance(found[i], found[j]).reshape(sizes[i], sizes[j])
+        if isinstance(found[i], Random) and isinstance(found[j], Random)
+        else zero(i, j)
+    )
+    n = range(len(found))
+    return jnp.block([[block(i, j) for j in n] for i in n])

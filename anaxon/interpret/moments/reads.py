@@ -1,0 +1,249 @@
+"""A crossbar read in moments: what the cells' spread and the operand's become at the columns.
+
+With `u` the drive of the rows and `w` the cells of a column, `y = sum_n u_n w_n` has
+
+    E y = sum E u E w,   Cov(y, y') = sum E w E w' Cov(u, u') + [same column] sum_n Var w_n E[u_n u'_n]
+
+exactly, as long as the cells are independent of each other and of the operand: every crossbar may be read once. All
+vectors of one read (a convolution's positions) see the same cells, hence the covariance between them. (Kern et al.,
+AICAS 2022, arXiv 2205.01707, equations for dense layers and shared kernels.) Converters: rounding is white noise of
+variance step^2 / 12, saturation is clipping, each column by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from anaxon.crossbar import array as xbar
+from anaxon.device.moments import PairMoments
+from anaxon.interpret.moments.ledger import Ledger, Random, along
+from anaxon.interpret.placed import Placed
+from anaxon.interpret.product import Product
+from anaxon.normal import Clip, clip_moments
+from anaxon.types import Array
+
+ROWS_AT_ONCE = 16  # rows of the crossbar whose `[vectors, vectors]` products are held at the same time
+
+
+@dataclass(frozen=True)
+class Columns:
+    """One read: a crossbar in expectation, and its product.
+
+    Attributes:
+      weight: whose `cells` are `PairMoments`.
+      product: in normal form, `[G, M, N] x [G, N, C]`.
+      full_scale: of the operand.
+    """
+
+    weight: Placed
+    product: Product
+    full_scale: Array
+
+    @property
+    def converts(self) -> bool:
+        """Whether every slice and tile ends in a converter of its own; otherwise their sum is one column."""
+        return self.weight.hardware.adc is not None
+
+    @cached_property
+    def worth(self) -> np.ndarray:
+        """Of every slice, in weight levels, `[S]`."""
+        return self.weight.hardware.array.significance if self.converts else np.ones(1)
+
+    @property
+    def rows(self) -> int:
+        """Of one tile."""
+        return self.weight.hardware.array.rows if self.converts else max(1, self.product.sizes[2])
+
+    @cached_property
+    def cells(self) -> PairMoments:
+        """`[S, G, N, C]`, slices summed where one column holds them all."""
+        found = jax.tree.map(lambda x: self.product.weight(x[0]), self.weight.cells)
+        if self.converts:
+            return found
+        worth = jnp.asarray(self.weight.hardware.array.significance, jnp.float32)
+        total = lambda x, power: jnp.tensordot(worth.astype(x.dtype) ** power, x, 1)[None]  # noqa: E731
+        return PairMoments(
+            mean=tuple(total(x, 1) for x in found.mean),
+            covariance=tuple(tuple(total(x, 2) for x in row) for row in found.covariance),
+            noise=tuple(total(x, 2) for x in found.noise),
+        )
+
+    @cached_property
+    def unit(self) -> Array:
+        """What one weight level at full input is worth, `[G, 1, C]` or a number."""
+        scale = self.weight.scale
+        scale = self.product.weight(scale)[..., :1, :] if scale.ndim else scale
+        hw = self.weight.hardware
+        return scale * self.full_scale / xbar.predistorted_gain(hw.cells, hw.dac or xbar.EXACT_DAC)
+
+    def sums(self, drive: Array) -> Array:
+        """Column values `[S, G, T, M, C]` of drives `[terms, *operand]` through the mean cells."""
+        terms = [
+            jnp.stack(xbar.product(self.product.operand(d), c, self.rows))
+            for d, c in zip(drive, self.cells.mean, strict=True)
+        ]
+        return sum(terms[1:], terms[0])
+
+    def recombined(self, z: Array) -> Array:
+        """Columns `[S, G, T, M, C]` as the product's output."""
+        y = jnp.einsum("s,sgtmc->gmc", jnp.asarray(self.worth, z.dtype), z)
+        return self.product.assemble(y * self.unit)
+
+    @cached_property
+    def index(self) -> np.ndarray:
+        """Which operand element drives row n at vector m, `[G, M, N]`; the one past the end where it is padding."""
+        size = int(np.prod(self.product.operand_shape, dtype=np.int64))
+        with jax.ensure_compile_time_eval():
+            numbers = jnp.arange(1, size + 1, dtype=jnp.float32).reshape(self.product.operand_shape)
+            found = np.asarray(self.product.operand(numbers)).astype(np.int64)
+        return np.where(found == 0, size, found - 1)
+
+    def second_moments(self, mean: Array, covariance: Array | None) -> list[list[Any]]:
+        """`E[u u']` of terms a and b as `[n, n]` with a row and column of zeros behind, for padding."""
+        flat = mean.reshape(mean.shape[0], -1)
+        n = flat.shape[1]
+        table = None if covariance is None else covariance.reshape(flat.shape * 2)
+        both = range(flat.shape[0])
+        pair = lambda a, b: flat[a][:, None] * flat[b][None] + (0 if table is None else table[a, :, b, :])  # noqa: E731
+        return [[jnp.pad(pair(a, b), (0, 1)) for b in both] for a in both] if n else []
+
+    def spread(self, second: list[list[Any]], gate: Array) -> Array:
+        """What the cells' variance adds within a column: `[G, M, M', C]`, in levels squared, of gated columns."""
+        return self._through_rows(second, self.cells.covariance, gate)
+
+    def variances(self, second: list[list[Any]]) -> Array:
+        """The same before recombination, at equal vectors: `[S, G, T, M, C]`."""
+        total: Any = 0.0
+        for a, row in enumerate(self.cells.covariance):
+            for b, cells in enumerate(row):
+                same = jnp.diagonal(second[a][b])[self.index]  # [G, M, N]
+                total = total + jnp.stack(xbar.product(same, cells, self.rows))
+        return total
+
+    def passed(self, covariance: Array) -> Array:
+        """Variance of the columns that comes with the operand, `[S, G, T, M, C]`."""
+        terms = covariance.shape[0]
+        n = int(np.prod(self.product.operand_shape, dtype=np.int64))
+        table = jnp.pad(covariance.reshape(terms, n, terms, n), ((0, 0), (0, 1)) * 2)
+        tiles = jnp.stack([xbar.tile_rows(c, self.rows, 2) for c in self.cells.mean])  # [terms, S, G, T, R, C]
+        where = xbar.tile_rows(jnp.asarray(self.index) - n, self.rows, 2) + n  # [G, M, T, R], padding to the end
+
+        def vector(index: Array) -> Array:  # [G, T, R]
+            block = jax.vmap(jax.vmap(lambda i: table[:, i][:, :, :, i]))(index)  # [G, T, terms, R, terms, R]
+            return jnp.einsum("asgtrc,gtarbk,bsgtkc->sgtc", tiles, block, tiles)
+
+        return jnp.moveaxis(lax.map(vector, jnp.moveaxis(where, 1, 0)), 0, 3)
+
+    def _through_rows(self, second: list[list[Any]], cells: Any, gate: Array) -> Array:
+        """Sums over rows, some at a time: no `[M, M, N]` is ever whole."""
+        g, m, n, c = self.product.sizes
+        worth = jnp.asarray(self.worth, gate.dtype)
+        tile = np.arange(n) // self.rows
+        pad = -n % ROWS_AT_ONCE
+        n_operand = int(np.prod(self.product.operand_shape, dtype=np.int64))
+        index = np.pad(self.index, ((0, 0), (0, 0), (0, pad)), constant_values=n_operand)
+        chunks = jnp.asarray(index.reshape(g, m, -1, ROWS_AT_ONCE).transpose(2, 0, 3, 1))  # [chunks, G, R, M]
+        tiles = jnp.asarray(np.pad(tile, (0, pad)).reshape(-1, ROWS_AT_ONCE))
+        pairs = [(a, b) for a in range(len(cells)) for b in range(len(cells))]
+        rows = [
+            jnp.moveaxis(jnp.pad(cells[a][b], ((0, 0), (0, 0), (0, pad), (0, 0))).reshape(
+                -1, g, index.shape[2] // ROWS_AT_ONCE, ROWS_AT_ONCE, c), 2, 0)
+            for a, b in pairs
+        ]  # fmt: skip
+
+        def step(total: Array, chunk: tuple) -> tuple[Array, None]:
+            where, tile, variance = chunk
+            gates = jnp.moveaxis(gate[:, :, tile], 2, 2)  # [S, G, R, M, C]
+            for (a, b), v in zip(pairs, variance, strict=True):  # [S, G, R, C]
+                both = jax.vmap(jax.vmap(lambda i, t=second[a][b]: t[i][:, i]))(where)  # [G, R, M, M']
+                weighed = jnp.einsum("s,sgrc,sgrmc->sgrmc", worth**2, v, gates)
+                total = total + jnp.einsum("grmk,sgrmc,sgrkc->gmkc", both, weighed, gates)
+            return total, None
+
+        start = jnp.zeros((g, m, m, c), gate.dtype)
+        return lax.scan(step, start, (chunks, tiles, tuple(rows)))[0]
+
+
+def read(ledger: Ledger, columns: Columns, drive: Random | Array, chi: list[Array]) -> Random:
+    """The converted product of one crossbar.
+
+    Args:
+      ledger: of the drives.
+      columns: the crossbar.
+      drive: `[terms, *operand]`.
+      chi: means of the noise drives, `[*operand]` each.
+    """
+    path, hw = columns.weight.path, columns.weight.hardware
+    certain = not isinstance(drive, Random)
+    mean = drive if certain else drive.mean
+    covariance = None if certain else ledger.covariance(drive)
+    second, z = columns.second_moments(mean, covariance), columns.sums(mean)
+    fresh = _fresh(columns, chi, z)
+    step, found = None, None
+    gate = jnp.ones_like(z)
+    if hw.adc is not None:
+        limit, step = _range(columns, z)
+        within = columns.variances(second) + fresh
+        if covariance is not None:
+            within = within + columns.passed(covariance)
+        found = clip_moments(Clip(low=-limit, high=limit), z, within)
+        gate, z, fresh = found.slopes[0, 0], found.mean[0], _converted_noise(found, within, fresh, step)
+    y = columns.recombined(z)
+    noise = columns.spread(second, gate)
+    return _assembled(ledger, columns, drive, y, gate, noise, fresh, path)
+
+
+def _fresh(columns: Columns, chi: list[Array], z: Array) -> Array:
+    """Variance that is new at every read: of the cells' noise and the converters', `[S, G, T, M, C]`."""
+    total = jnp.zeros_like(z)
+    for drive, response in zip(chi, columns.cells.noise, strict=True):
+        total = total + jnp.stack(xbar.product(columns.product.operand(drive), response, columns.rows))
+    adc = columns.weight.hardware.adc
+    return total if adc is None or adc.noise is None else total + jnp.asarray(adc.noise) ** 2
+
+
+def _converted_noise(found: Any, within: Array, fresh: Array, step: Array) -> Array:
+    """Behind the converter: what the slope passes, what clipping adds beyond it, and rounding."""
+    gate = found.slopes[0, 0]
+    return gate**2 * fresh + jnp.maximum(found.covariance[0, 0] - gate**2 * within, 0.0) + step**2 / 12
+
+
+def _range(columns: Columns, z: Array) -> tuple[Array, Array]:
+    """The converters' full scale and step, broadcastable to the columns."""
+    weight, adc = columns.weight, columns.weight.hardware.adc
+    assert adc is not None
+    limit = weight.ranges.column if weight.ranges.column is not None else adc.full_scale
+    if limit is None:
+        raise ValueError(f"{weight.path}: its ADC range follows the columns; `calibrate` the plan before `predict`")
+    wide = lambda x: x if x.ndim == 0 else xbar.by_column(  # noqa: E731
+        x, tuple(z), weight.hardware.array.cols, weight.path)  # fmt: skip
+    limit = wide(jnp.asarray(limit, z.dtype))
+    step = adc.scales(limit)[0] if weight.ranges.step is None else wide(jnp.asarray(weight.ranges.step, z.dtype))
+    return limit, jnp.asarray(step)
+
+
+def _assembled(
+    ledger: Ledger, columns: Columns, drive: Any, y: Array, gate: Array, noise: Array, fresh: Array, path: str
+) -> Random:
+    """The output as a live value: what the operand passes on, and the crossbar's own noise."""
+    g, m, _, c = columns.product.sizes
+    worth = jnp.asarray(columns.worth, y.dtype)
+    unit = jnp.broadcast_to(columns.unit, (g, 1, c))[:, 0]
+    diagonal_noise = jnp.einsum("s,sgtmc->gmc", worth**2, fresh)
+    noise = noise + jnp.einsum("gmc,mk->gmkc", diagonal_noise, jnp.eye(m, dtype=y.dtype))
+    noise = jnp.einsum("gmkc,gc->gmkc", noise, unit**2)
+    whole = jnp.einsum("gmkc,gh,cd->gmchkd", noise, jnp.eye(g, dtype=y.dtype), jnp.eye(c, dtype=y.dtype))
+    half = along(columns.product.assemble, whole, 3)
+    axes = len(columns.product.out_shape)
+    own = along(columns.product.assemble, jnp.moveaxis(half, range(axes), range(-axes, 0)), 3)
+    if not isinstance(drive, Random):
+        return ledger.add(y, own, {}, path)
+    share = lambda v: columns.recombined(gate * columns.sums(v))  # noqa: E731
+    return ledger.with_noise(ledger.derive(y, [drive], [share], path), own, path)

@@ -1,0 +1,108 @@
+"""What operations do to means and covariances.
+
+Three kinds: elementwise functions of one value are chains (`chains`); operations that are linear in the values that
+vary need no rule, because their own `vmap` and `jvp` say what they do to a covariance; everything else is registered
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from anaxon.interpret import jaxpr as jx
+from anaxon.interpret.moments.chains import Chain, settle
+from anaxon.interpret.moments.ledger import Ledger, Random, swapped
+from anaxon.types import Array
+
+# Linear in all operands that may vary; the places of those that may not are given.
+LINEAR: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(
+        """
+        add add_any broadcast_in_dim concatenate convert_element_type copy copy_p cumsum expand_dims imag neg pad real
+        reduce_sum reduce_window_sum reshape rev slice split squeeze stack sub tile transpose unstack
+        """.split(),  # noqa: SIM905
+        (),
+    ),
+    "div": (1,),
+    "dynamic_slice": tuple(range(1, 9)),
+    "gather": (1,),
+    "select_n": (0,),
+}
+BILINEAR = frozenset(("mul", "dot_general", "conv_general_dilated"))  # linear where one operand is a number
+
+Rule = Callable[[Ledger, Any, list[Any], str], list[Any]]
+RULES: dict[str, Rule] = {}
+
+
+def register(primitive: str, rule: Rule) -> None:
+    """Teaches `predict` an operation.
+
+    Args:
+      primitive: the name that errors give, as in a jaxpr.
+      rule: `(ledger, equation, operands, where) -> results`. Operands are arrays, or `Random` values with `.mean` and
+        `ledger.covariance(a, b)`; results are arrays, or what `ledger.add(mean, own, others, where)` and
+        `ledger.derive(mean, parents, maps, where)` return.
+    """
+    RULES[primitive] = rule
+
+
+def linear(ledger: Ledger, eqn: Any, operands: list[Any], where: str) -> list[Any]:
+    """Any operation that is linear in its `Random` operands: each result by the operation's own derivative."""
+    places = [i for i, v in enumerate(operands) if isinstance(v, Random)]
+    parents = [operands[i] for i in places]
+    numbers = [v.mean if isinstance(v, Random) else v for v in operands]
+    means = jx.bind(eqn, numbers)
+
+    def share(place: int, out: int) -> Callable[[Array], Array]:
+        def one(x: Array) -> Array:
+            return jx.bind(eqn, [x if i == place else v for i, v in enumerate(numbers)])[out]
+
+        return lambda v: jax.jvp(one, (numbers[place],), (v,))[1]
+
+    return [ledger.derive(mean, parents, [share(i, out) for i in places], where) for out, mean in enumerate(means)]
+
+
+def is_linear(eqn: Any, operands: list[Any]) -> bool:
+    """Whether `linear` holds."""
+    name = eqn.primitive.name
+    places = [i for i, v in enumerate(operands) if isinstance(v, Random)]
+    if name in BILINEAR:
+        return len(places) == 1
+    return name in LINEAR and not any(i in LINEAR[name] for i in places)
+
+
+def product(ledger: Ledger, eqn: Any, operands: list[Any], where: str) -> list[Any]:
+    """`x * y` of normal values that may depend on each other (Isserlis)."""
+    x, y = operands
+    m, n = x.mean, y.mean
+    axes = len(x.shape)
+    outer = lambda a, b: a.reshape(*a.shape, *(1,) * axes) * b  # noqa: E731
+    xx, yy, xy = ledger.covariance(x), ledger.covariance(y), ledger.covariance(x, y)
+    yx = swapped(xy, axes)
+    own = outer(m, m) * yy + outer(m, n) * yx + outer(n, m) * xy + outer(n, n) * xx + xx * yy + xy * yx
+    shared = jnp.diagonal(xy.reshape(x.size, x.size)).reshape(x.shape)
+    others = {}
+    for z in list(ledger.live.values()):
+        wide = lambda a, z=z: a.reshape(*a.shape, *(1,) * len(z.shape))  # noqa: E731
+        others[z.number] = wide(m) * ledger.covariance(y, z) + wide(n) * ledger.covariance(x, z)
+    return [ledger.add(m * n + shared, own, others, where)]
+
+
+def applied(ledger: Ledger, eqn: Any, values: list[Any], where: str) -> list[Any]:
+    """One equation with values that vary; raises for an operation that nobody has taught."""
+    operands = [settle(ledger, v, where) if isinstance(v, Random | Chain) else v for v in values]
+    name = eqn.primitive.name
+    if name in RULES:
+        return RULES[name](ledger, eqn, operands, where)
+    if is_linear(eqn, operands):
+        return linear(ledger, eqn, operands, where)
+    if name == "mul":
+        return product(ledger, eqn, operands, where)
+    raise TypeError(
+        f"{where}: {name} of values that vary has no rule; use `linearised`, which needs none, or teach it: "
+        f"`anaxon.interpret.moments.register({name!r}, rule)`"
+    )

@@ -1,0 +1,219 @@
+"""Hardware tuned for a network: windows of conductance by a geometric program, anything else by gradients.
+
+Windows. With w the share of full scale that a weight (or a column of it) uses, the error of the results is
+`sum_l a_l / w_l^2` to first order and the power `sum_l (A_l w_l + B_l w_l^2)`: posynomials, so that least error under
+a power budget, and least power under an error budget, have one optimum each, at
+`w_l^3 (A_l + 2 B_l w_l) = 2 a_l / lambda` with w_l limited to [lowest, 1]. One bisection for lambda, one for every w_l,
+all side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anaxon.adc_ranges import changed
+from anaxon.interpret.linearise import sensitivities
+from anaxon.interpret.plan import Plan
+from anaxon.interpret.power import power
+from anaxon.types import Array, PyTree, pytree
+
+LOWEST = 1e-3  # of a window: weights that nothing depends on
+STEPS = 60  # of a bisection, of which each halves a logarithm
+
+
+@pytree
+class Trade:
+    """What windows cost and bring, each a dict by path of arrays in the weight's shape (1 where common).
+
+    Attributes:
+      error: `a`, mean squared error of the results at window 1.
+      cells: `A`, power in the cells at window 1 [g_max v_max^2].
+      amplifiers: `B`, power in the amplifiers at window 1.
+    """
+
+    error: dict[str, Array]
+    cells: dict[str, Array]
+    amplifiers: dict[str, Array]
+
+    def error_at(self, windows: Mapping[str, Array | float]) -> Array:
+        """Mean squared error to first order."""
+        return sum((jnp.sum(a / jnp.asarray(windows[p]) ** 2) for p, a in self.error.items()), jnp.zeros(()))
+
+    def power_at(self, windows: Mapping[str, Array | float]) -> Array:
+        """Power [g_max v_max^2] of an example."""
+        w = {p: jnp.asarray(windows[p]) for p in self.error}
+        return sum((jnp.sum(self.cells[p] * w[p] + self.amplifiers[p] * w[p] ** 2) for p in w), jnp.zeros(()))
+
+
+def trade(fn: Callable[..., Array], per: Literal["site", "column"] = "site") -> Callable[..., Trade]:
+    """Transforms `fn` into `(plan, params, *inputs) -> Trade`, means over examples and results.
+
+    Args:
+      fn: the function that was placed, with one result `[batch, ...]`.
+      per: a window for each weight, or for each column of it.
+    """
+    if per not in ("site", "column"):
+        raise ValueError(f"per: expected 'site' or 'column'; got {per!r}")
+
+    def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Trade:
+        whole = with_windows(plan, {s.path: None for s in plan.sites})
+        error, draws = sensitivities(fn)(whole, params, *inputs), power(fn)(whole, params, *inputs)
+        found = Trade(
+            error=error,
+            cells={p: draws[p].cells for p in error},
+            amplifiers={p: draws[p].amplifiers for p in error},
+        )
+        return found if per == "column" else jax.tree.map(lambda x: jnp.sum(x, keepdims=True), found)
+
+    return run
+
+
+def with_windows(plan: Plan, windows: Mapping[str, Array | float | None]) -> Plan:
+    """The plan with windows; chips of it must be programmed anew."""
+    return changed(plan, {path: {"window": w if w is None else jnp.asarray(w)} for path, w in windows.items()})
+
+
+def uniform(given: Trade, power_budget: float) -> dict[str, Array]:
+    """The same window everywhere that draws a given power."""
+    one = lambda w: {p: jnp.full_like(a, w) for p, a in given.error.items()}  # noqa: E731
+    _feasible(power_budget, float(given.power_at(one(LOWEST))), float(given.power_at(one(1.0))))
+    return one(float(_bisect(lambda w: given.power_at(one(w)) < power_budget, LOWEST, 1.0)))
+
+
+def least_error(given: Trade, power_budget: float) -> dict[str, Array]:
+    """Windows of least error within a power budget [g_max v_max^2].
+
+    Raises:
+      ValueError: for a budget below the power of the smallest windows; it says how much that is.
+    """
+    lowest = {p: jnp.full_like(a, LOWEST) for p, a in given.error.items()}
+    full = {p: jnp.where(a > 0, 1.0, LOWEST) for p, a in given.error.items()}
+    _feasible(power_budget, float(given.power_at(lowest)), float("inf"))
+    if float(given.power_at(full)) <= power_budget:
+        return full
+    price = _bisect(lambda x: given.power_at(_windows(given, x)) > power_budget, 1e-30, 1e30)
+    return _windows(given, price)
+
+
+def least_power(given: Trade, error_budget: float) -> dict[str, Array]:
+    """Windows of least power within an error budget.
+
+    Raises:
+      ValueError: for a budget below the error of full windows; it says how much that is.
+    """
+    full = {p: jnp.where(a > 0, 1.0, LOWEST) for p, a in given.error.items()}
+    least = float(given.error_at(full))
+    if error_budget < least:
+        raise ValueError(
+            f"error_budget: the least feasible is {least:.4g}, with all windows full; got {error_budget:.4g}"
+        )
+    price = _bisect(lambda x: given.error_at(_windows(given, x)) < error_budget, 1e-30, 1e30)
+    return _windows(given, price)
+
+
+def _feasible(budget: float, least: float, most: float) -> None:
+    if budget < least:
+        raise ValueError(f"power_budget: the least feasible is {least:.4g} g_max v_max^2; got {budget:.4g}")
+    if budget > most:
+        raise ValueError(f"power_budget: full windows draw {most:.4g} g_max v_max^2; got {budget:.4g}, which is more")
+
+
+@jax.jit
+def _windows(given: Trade, price: Array) -> dict[str, Array]:
+    """Where `w^3 (A + 2 B w) = 2 a / price`, limited to [LOWEST, 1]; the left side rises with w."""
+
+    def one(a: Array, cells: Array, amplifiers: Array) -> Array:
+        return _bisect(lambda w: w**3 * (cells + 2 * amplifiers * w) * price < 2 * a, LOWEST * jnp.ones_like(a), 1.0)
+
+    return jax.tree.map(one, given.error, given.cells, given.amplifiers)
+
+
+def _bisect(below: Callable[[Array], Array], low: Any, high: Any) -> Array:
+    """Where a condition that holds for small values ends, on a logarithmic scale; elementwise."""
+    low, high = jnp.log(jnp.asarray(low, jnp.float32)), jnp.log(jnp.asarray(high, jnp.float32))
+
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = 0.5 * (low + high)
+        smaller = below(jnp.exp(middle))
+        return jnp.where(smaller, middle, low), jnp.where(smaller, high, middle)
+
+    low, high = jax.lax.fori_loop(0, STEPS, halve, (low, jnp.broadcast_to(high, jnp.shape(low))))
+    return jnp.exp(high)
+
+
+def minimise(
+    objective: Callable[[Plan], Array], plan: Plan, free: Mapping[str, tuple[float, float]], optimiser: Any, steps: int
+) -> tuple[Plan, np.ndarray]:
+    """Descends any differentiable objective of a plan along some of its numbers, each within its bounds.
+
+    Args:
+      objective: of `predict`, `linearised`, `cost`, `power` or sampled chips with fixed keys; one number.
+      plan: where to start.
+      free: pattern of a leaf's name (`ranges/3/window`, `hardware/0/device/sigma`; `*` for any) to (low, high). The
+        bounds are approached by a logistic map and never reached.
+      optimiser: an optax gradient transformation.
+      steps: of it.
+
+    Returns:
+      The plan with the smallest objective seen, and the objective before every step, `[steps + 1]`.
+
+    Raises:
+      ValueError: for a pattern that matches no number, a start beyond the bounds, or an objective that is not finite.
+    """
+    leaves, treedef, chosen = _chosen(plan, free)
+    start = {i: _logit((leaves[i] - low) / (high - low)) for i, (low, high) in chosen.items()}
+
+    def plan_of(state: dict[int, Array]) -> Plan:
+        new = list(leaves)
+        for i, (low, high) in chosen.items():
+            new[i] = low + (high - low) * jax.nn.sigmoid(state[i])
+        return treedef.unflatten(new)
+
+    @jax.jit
+    def step(state: dict[int, Array], memory: Any) -> tuple[Array, dict[int, Array], Any]:
+        value, slopes = jax.value_and_grad(lambda s: objective(plan_of(s)))(state)
+        updates, memory = optimiser.update(slopes, memory, state)
+        return value, jax.tree.map(jnp.add, state, updates), memory
+
+    state, memory, seen, best = start, optimiser.init(start), [], start
+    for _ in range(steps + 1):
+        value, after, memory = step(state, memory)
+        seen.append(float(value))
+        if not np.isfinite(seen[-1]):
+            raise ValueError(f"objective: became {seen[-1]} after {len(seen) - 1} steps; try smaller steps")
+        best = state if seen[-1] <= min(seen) else best
+        state = after
+    return plan_of(best), np.asarray(seen)
+
+
+def _logit(share: Array) -> Array:
+    return jnp.log(share) - jnp.log1p(-share)
+
+
+Bounds = tuple[float, float]
+
+
+def _chosen(plan: Plan, free: Mapping[str, Bounds]) -> tuple[list[Any], Any, dict[int, Bounds]]:
+    """Leaves of a plan, and which of them are free within what bounds."""
+
+    found, treedef = jax.tree_util.tree_flatten_with_path(plan)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in found]
+    leaves = [jnp.asarray(x, jnp.float32) if isinstance(x, float | int) else x for _, x in found]
+    chosen: dict[int, Bounds] = {}
+    for pattern, bounds in free.items():
+        matching = [i for i, name in enumerate(names) if fnmatchcase(name, pattern)]
+        if not matching:
+            raise ValueError(f"free: {pattern!r} matches no number of the plan; there are {names}")
+        chosen |= dict.fromkeys(matching, bounds)
+    for i, (low, high) in chosen.items():
+        if not bool(jnp.all((leaves[i] > low) & (leaves[i] < high))):
+            start = np.array2string(np.asarray(leaves[i]), precision=4)
+            raise ValueError(f"free: {names[i]} starts at {start}, not within ({low:g}, {high:g})")
+    return leaves, treedef, chosen
