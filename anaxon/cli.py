@@ -19,6 +19,7 @@ FAILED, WRONG, INTERRUPTED = 1, 2, 130
 JOBS = {
     "asr": "anaxon.runs.asr",
     "chars_ramp": "anaxon.runs.chars_ramp",
+    "error_budget": "anaxon.runs.error_budget",
     "keywords": "anaxon.runs.keywords",
     "keywords_ramp": "anaxon.runs.keywords_ramp",
     "ramp_design": "anaxon.runs.ramp_design",

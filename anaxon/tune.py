@@ -69,9 +69,14 @@ def trade(fn: Callable[..., Array], per: Literal["site", "column"] = "site") -> 
             cells={p: draws[p].cells for p in error},
             amplifiers={p: draws[p].amplifiers for p in error},
         )
-        return found if per == "column" else jax.tree.map(lambda x: jnp.sum(x, keepdims=True), found)
+        return found if per == "column" else by_site(found)
 
     return run
+
+
+def by_site(given: Trade) -> Trade:
+    """The trade of columns as that of whole weights."""
+    return jax.tree.map(lambda x: jnp.sum(x, keepdims=True), given)
 
 
 def with_windows(plan: Plan, windows: Mapping[str, Array | float | None]) -> Plan:
@@ -79,11 +84,23 @@ def with_windows(plan: Plan, windows: Mapping[str, Array | float | None]) -> Pla
     return changed(plan, {path: {"window": w if w is None else jnp.asarray(w)} for path, w in windows.items()})
 
 
-def uniform(given: Trade, power_budget: float) -> dict[str, Array]:
-    """The same window everywhere that draws a given power."""
-    one = lambda w: {p: jnp.full_like(a, w) for p, a in given.error.items()}  # noqa: E731
-    _feasible(power_budget, float(given.power_at(one(LOWEST))), float(given.power_at(one(1.0))))
-    return one(float(_bisect(lambda w: given.power_at(one(w)) < power_budget, LOWEST, 1.0)))
+def uniform(given: Trade, power_budget: float, relative: Mapping[str, float] | None = None) -> dict[str, Array]:
+    """The same window everywhere that draws a given power.
+
+    Args:
+      given: costs and gains.
+      power_budget: [g_max v_max^2].
+      relative: windows in proportion to these instead, none above 1 (one conductance for a unit of weight: the largest
+        weight of each site, relative to that of all).
+
+    Raises:
+      ValueError: for a budget that such windows do not reach; it says what they reach.
+    """
+    share = {p: jnp.full_like(a, 1.0 if relative is None else relative[p]) for p, a in given.error.items()}
+    at = lambda w: jax.tree.map(lambda r: jnp.maximum(w * r, LOWEST), share)  # noqa: E731
+    top = 1.0 / max(float(r.max()) for r in share.values())
+    _feasible(power_budget, float(given.power_at(at(LOWEST))), float(given.power_at(at(top))))
+    return at(_bisect(lambda w: given.power_at(at(w)) < power_budget, LOWEST, top))
 
 
 def least_error(given: Trade, power_budget: float) -> dict[str, Array]:

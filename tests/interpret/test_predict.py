@@ -69,10 +69,15 @@ def reads_of(gamma, sigma, clipped=False, x64=False):
     fn = lambda p, x: x @ p["w"]  # noqa: E731
     device = ax.Gaussian(sigma=sigma, clipped=clipped)
     plan = ax.place(fn, ax.Hardware(device=device, array=ANALOG))(params, jnp.ones((1, 2), dtype))
-    walk = Propagation()
-    value = walk.ledger.add(jnp.asarray([[1.0, 2.0]], dtype), jnp.asarray(gamma, dtype).reshape(1, 2, 1, 2), {}, "x")
-    (y,), _ = walk.through(fn, expected(plan, params), value)
-    return np.asarray(walk.ledger.covariance(y)).reshape(2, 2)
+
+    @jax.jit
+    def covariance(mean, gamma):
+        walk = Propagation()
+        value = walk.ledger.add(mean, gamma.reshape(1, 2, 1, 2), {}, "x")
+        (y,), _ = walk.through(fn, expected(plan, params), value)
+        return walk.ledger.covariance(y).reshape(2, 2)
+
+    return np.asarray(covariance(jnp.asarray([[1.0, 2.0]], dtype), jnp.asarray(gamma, dtype)))
 
 
 def test_dense_layer_golden_in_float64():

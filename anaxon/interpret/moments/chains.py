@@ -116,12 +116,21 @@ def settle(ledger: Ledger, value: Random | Chain, where: str) -> Random:
     if isinstance(value, Random):
         return value
     if value.settled is None:
-        if value.form is not None and value.form.affine:
-            value.settled = _moved(ledger, value, where)
-        else:
-            stacked = jointly(ledger, [value], where)
-            value.settled = ledger.derive(stacked.mean[0], [stacked], [lambda v: v[0]], where)
+        affine = value.form is not None and value.form.affine
+        value.settled = _moved(ledger, value, where) if affine else _single(ledger, value, where)
     return value.settled
+
+
+def _single(ledger: Ledger, chain: Chain, where: str) -> Random:
+    base = chain.base
+    found = moments_of([chain], base.mean, ledger.variance(base))
+    slopes, axes = found.slopes[:, 0], len(base.shape)
+    left = slopes.reshape(ORDERS, *base.shape, *(1,) * axes)
+    right = slopes.reshape(ORDERS, *(1,) * axes, *base.shape)
+    own = _series(left, right, ledger.covariance(base))
+    own = with_diagonal(own, found.covariance[0, 0])
+    others = {z.number: ledger.covariance(z, base) * slopes[0] for z in list(ledger.live.values())}  # Stein's lemma
+    return ledger.add(found.mean[0].astype(chain.dtype), own, others, where)
 
 
 def _moved(ledger: Ledger, value: Chain, where: str) -> Random:
@@ -132,17 +141,15 @@ def _moved(ledger: Ledger, value: Chain, where: str) -> Random:
 
 def jointly(ledger: Ledger, chains: list[Chain], where: str) -> Random:
     """Several functions of one base as one value `[K, *shape]`: their covariances at one variable are exact."""
-    base = chains[0].base
-    variance, block = ledger.variance(base), ledger.covariance(base)
-    found = moments_of(chains, base.mean, variance)
-    count, axes = len(chains), len(base.shape)
-    own = _hermite(found.slopes, block, axes)
+    base, count = chains[0].base, len(chains)
+    found = moments_of(chains, base.mean, ledger.variance(base))
+    own = _hermite(found.slopes, ledger.covariance(base), len(base.shape))
     own = _exact_diagonal(own, found.covariance, count, base.size)
     others = {}
-    for other in list(ledger.live.values()):  # Stein's lemma
-        cross = ledger.covariance(base, other)
-        slope = found.slopes[0].reshape(count, *base.shape, *(1,) * len(other.shape))
-        others[other.number] = slope * cross
+    for other in list(ledger.live.values()):
+        cross = ledger.covariance(other, base)
+        cross = cross.reshape(*other.shape, 1, *base.shape)
+        others[other.number] = cross * found.slopes[0]
     return ledger.add(found.mean.astype(chains[0].dtype), own, others, where)
 
 
@@ -154,19 +161,22 @@ def moments_of(chains: list[Chain], mean: Array, variance: Array) -> Moments:
     return function_moments(lambda x: tuple(c.fn(x) for c in chains), mean, variance)
 
 
+def _series(left: Array, right: Array, c: Array) -> Array:
+    """`sum_n d_n d_n' C^n / n!`."""
+    terms = [left[n] * right[n] * c ** (n + 1) / factorial(n + 1) for n in range(ORDERS)]
+    return sum(terms[1:], terms[0])
+
+
 def _hermite(slopes: Array, block: Array, axes: int) -> Array:
-    """`sum_n d_n d_n' C^n / n!`, `[K, *base, K, *base]`."""
-    count = slopes.shape[1]
-    left = slopes.reshape(ORDERS, count, *slopes.shape[2:], 1, *(1,) * axes)
-    right = slopes.reshape(ORDERS, 1, *(1,) * axes, count, *slopes.shape[2:])
-    c = block.reshape(1, *block.shape[:axes], 1, *block.shape[axes:])
-    return sum(left[n] * right[n] * c ** (n + 1) / factorial(n + 1) for n in range(ORDERS))  # type: ignore[return-value]
+    """The series for K functions, `[K, *base, K, *base]`."""
+    count, shape = slopes.shape[1], slopes.shape[2:]
+    left = slopes.reshape(ORDERS, count, *shape, 1, *(1,) * axes)
+    right = slopes.reshape(ORDERS, 1, *(1,) * axes, count, *shape)
+    return _series(left, right, block.reshape(1, *block.shape[:axes], 1, *block.shape[axes:]))
 
 
 def _exact_diagonal(own: Array, covariance: Array, count: int, size: int) -> Array:
     """Functions at the same variable: `[K, K, *shape]` in the place of the truncated sum."""
-    if count == 1:
-        return with_diagonal(own, covariance[0, 0])
     table = own.reshape(count, size, count, size)
     same = jnp.eye(size, dtype=bool)[None, :, None, :]
     exact = jnp.moveaxis(covariance.reshape(count, count, size), 2, 1)[:, :, :, None]

@@ -66,13 +66,12 @@ class Ledger:
         return diagonal(self.covariance(a), a.shape)
 
     def add(self, mean: Array, own: Array, others: dict[int, Array], where: str) -> Random:
-        """A new value with its own block `[*a, *a]` and those with live values, `[*a, *other]` by number."""
+        """A new value with its own block `[*a, *a]` and those with live values, `[*other, *a]` by number."""
         value = Random(mean)
         check_size(value.shape, value.dtype, where)
         self.live[value.number] = value
-        self._set(value.number, value.number, symmetric(own, value.shape))
-        for number, block in others.items():
-            self._set(number, value.number, swapped(block, len(value.shape)))
+        self.blocks[value.number, value.number] = own
+        self.blocks |= {(number, value.number): block for number, block in others.items()}
         weakref.finalize(value, self._free, value.number)
         return value
 
@@ -82,22 +81,21 @@ class Ledger:
         """A linear function of live values: `maps[i]` takes `parents[i]` to its share of the result."""
         check_size(mean.shape, mean.dtype, where)
         steps = list(zip(parents, maps, strict=True))
-        pushed = lambda block_of: functools.reduce(  # noqa: E731
-            jnp.add, [along(f, block_of(p), len(p.shape)) for p, f in steps]
+        pushed = lambda block_of, axes: functools.reduce(  # noqa: E731
+            jnp.add, [along(f, block_of(p), axes) for p, f in steps]
         )
-        shares = {z.number: pushed(lambda p, z=z: self.covariance(p, z)) for z in list(self.live.values())}
-        own = pushed(lambda p: swapped(shares[p.number], mean.ndim))
+        shares = {
+            z.number: pushed(lambda p, z=z: self.covariance(z, p), len(z.shape)) for z in list(self.live.values())
+        }
+        own = pushed(lambda p: swapped(shares[p.number], len(p.shape)), mean.ndim)
         return self.add(mean, own, shares, where)
 
     def with_noise(self, value: Random, noise: Array, where: str) -> Random:
         """The value with independent noise of a covariance `[*a, *a]`, or a variance `[*a]` that is its diagonal."""
         own = self.covariance(value)
         own = own + (noise if noise.ndim == own.ndim else on_diagonal(noise))
-        blocks = {o.number: self.covariance(value, o) for o in list(self.live.values())}
+        blocks = {o.number: self.covariance(o, value) for o in list(self.live.values())}
         return self.add(value.mean, own, blocks, where)
-
-    def _set(self, a: int, b: int, block: Array) -> None:
-        self.blocks[a, b] = block
 
     def _free(self, number: int) -> None:
         for pair in [p for p in self.blocks if number in p]:
@@ -116,21 +114,15 @@ def check_size(shape: tuple[int, ...], dtype: jnp.dtype, where: str) -> None:
 
 
 def along(fn: Callable[[Array], Array], block: Array, axes: int) -> Array:
-    """`fn` on the first `axes` axes of a block `[*a, *other]`, for every element of the others."""
-    other = block.shape[axes:]
-    columns = jnp.moveaxis(block.reshape(*block.shape[:axes], -1), -1, 0)
-    out = jnp.moveaxis(jax.vmap(fn)(columns), 0, -1)
-    return out.reshape(*out.shape[:-1], *other)
+    """`fn` on the axes of a block `[*other, *a]` behind the first `axes`, for every element of the others."""
+    other = block.shape[:axes]
+    out = jax.vmap(fn)(block.reshape(-1, *block.shape[axes:]))
+    return out.reshape(*other, *out.shape[1:])
 
 
 def swapped(block: Array, axes: int) -> Array:
     """`[*a, *b]` as `[*b, *a]`, where `a` has so many axes."""
     return jnp.transpose(block, (*range(axes, block.ndim), *range(axes)))
-
-
-def symmetric(block: Array, shape: tuple[int, ...]) -> Array:
-    """Without the asymmetry of rounding."""
-    return 0.5 * (block + swapped(block, len(shape)))
 
 
 def diagonal(block: Array, shape: tuple[int, ...]) -> Array:

@@ -273,4 +273,5 @@ def _joint(ledger: Ledger, found: list[Any]) -> Array:
         else zero(i, j)
     )
     n = range(len(found))
-    return jnp.block([[block(i, j) for j in n] for i in n])
+    whole = jnp.block([[block(i, j) for j in n] for i in n])
+    return 0.5 * (whole + whole.T)  # rounding is not symmetric

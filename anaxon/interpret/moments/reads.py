@@ -114,8 +114,8 @@ class Columns:
         pair = lambda a, b: flat[a][:, None] * flat[b][None] + (0 if table is None else table[a, :, b, :])  # noqa: E731
         return [[jnp.pad(pair(a, b), (0, 1)) for b in both] for a in both] if n else []
 
-    def spread(self, second: list[list[Any]], gate: Array) -> Array:
-        """What the cells' variance adds within a column: `[G, M, M', C]`, in levels squared, of gated columns."""
+    def spread(self, second: list[list[Any]], gate: Array | None) -> Array:
+        """What the cells' variance adds within a column: `[G, M, M', C]`, in levels squared; gates where it clips."""
         return self._through_rows(second, self.cells.covariance, gate)
 
     def variances(self, second: list[list[Any]]) -> Array:
@@ -141,34 +141,41 @@ class Columns:
 
         return jnp.moveaxis(lax.map(vector, jnp.moveaxis(where, 1, 0)), 0, 3)
 
-    def _through_rows(self, second: list[list[Any]], cells: Any, gate: Array) -> Array:
+    def _through_rows(self, second: list[list[Any]], cells: Any, gate: Array | None) -> Array:
         """Sums over rows, some at a time: no `[M, M, N]` is ever whole."""
         g, m, n, c = self.product.sizes
-        worth = jnp.asarray(self.worth, gate.dtype)
-        tile = np.arange(n) // self.rows
         pad = -n % ROWS_AT_ONCE
-        n_operand = int(np.prod(self.product.operand_shape, dtype=np.int64))
-        index = np.pad(self.index, ((0, 0), (0, 0), (0, pad)), constant_values=n_operand)
+        padding = int(np.prod(self.product.operand_shape, dtype=np.int64))
+        index = np.pad(self.index, ((0, 0), (0, 0), (0, pad)), constant_values=padding)
         chunks = jnp.asarray(index.reshape(g, m, -1, ROWS_AT_ONCE).transpose(2, 0, 3, 1))  # [chunks, G, R, M]
-        tiles = jnp.asarray(np.pad(tile, (0, pad)).reshape(-1, ROWS_AT_ONCE))
+        tiles = jnp.asarray(np.pad(np.arange(n) // self.rows, (0, pad)).reshape(-1, ROWS_AT_ONCE))
         pairs = [(a, b) for a in range(len(cells)) for b in range(len(cells))]
-        rows = [
-            jnp.moveaxis(jnp.pad(cells[a][b], ((0, 0), (0, 0), (0, pad), (0, 0))).reshape(
-                -1, g, index.shape[2] // ROWS_AT_ONCE, ROWS_AT_ONCE, c), 2, 0)
-            for a, b in pairs
-        ]  # fmt: skip
+        rows = tuple(_chunked(cells[a][b], pad) for a, b in pairs)
 
         def step(total: Array, chunk: tuple) -> tuple[Array, None]:
             where, tile, variance = chunk
-            gates = jnp.moveaxis(gate[:, :, tile], 2, 2)  # [S, G, R, M, C]
-            for (a, b), v in zip(pairs, variance, strict=True):  # [S, G, R, C]
-                both = jax.vmap(jax.vmap(lambda i, t=second[a][b]: t[i][:, i]))(where)  # [G, R, M, M']
-                weighed = jnp.einsum("s,sgrc,sgrmc->sgrmc", worth**2, v, gates)
-                total = total + jnp.einsum("grmk,sgrmc,sgrkc->gmkc", both, weighed, gates)
+            for (a, b), v in zip(pairs, variance, strict=True):  # v [S, G, R, C]
+                both = jax.vmap(lambda i, t=second[a][b]: jax.vmap(lambda j: t[j][:, j])(i))(where)  # [G, R, M, M']
+                total = total + self._within(both, v, None if gate is None else gate[:, :, tile])
             return total, None
 
-        start = jnp.zeros((g, m, m, c), gate.dtype)
-        return lax.scan(step, start, (chunks, tiles, tuple(rows)))[0]
+        start = jnp.zeros((g, m, m, c), second[0][0].dtype)
+        return lax.scan(step, start, (chunks, tiles, rows))[0]
+
+    def _within(self, both: Array, variance: Array, gates: Array | None) -> Array:
+        """`[G, M, M', C]` of some rows, `[G, R, M, M']` and `[S, G, R, C]`; gates `[S, G, R, M, C]`."""
+        worth = jnp.asarray(self.worth, both.dtype)
+        if gates is None:
+            return jnp.einsum("grmk,grc->gmkc", both, jnp.tensordot(worth**2, variance, 1))
+        weighed = jnp.einsum("s,sgrc,sgrmc->sgrmc", worth**2, variance, gates)
+        return jnp.einsum("grmk,sgrmc,sgrkc->gmkc", both, weighed, gates)
+
+
+def _chunked(cells: Array, pad: int) -> Array:
+    """`[S, G, N, C]` as `[chunks, S, G, R, C]`, with no cells behind the last row."""
+    s, g, n, c = cells.shape
+    wide = jnp.pad(cells, ((0, 0), (0, 0), (0, pad), (0, 0)))
+    return jnp.moveaxis(wide.reshape(s, g, -1, ROWS_AT_ONCE, c), 2, 0)
 
 
 def read(ledger: Ledger, columns: Columns, drive: Random | Array, chi: list[Array]) -> Random:
@@ -186,8 +193,7 @@ def read(ledger: Ledger, columns: Columns, drive: Random | Array, chi: list[Arra
     covariance = None if certain else ledger.covariance(drive)
     second, z = columns.second_moments(mean, covariance), columns.sums(mean)
     fresh = _fresh(columns, chi, z)
-    step, found = None, None
-    gate = jnp.ones_like(z)
+    gate = None
     if hw.adc is not None:
         limit, step = _range(columns, z)
         within = columns.variances(second) + fresh
@@ -230,7 +236,7 @@ def _range(columns: Columns, z: Array) -> tuple[Array, Array]:
 
 
 def _assembled(
-    ledger: Ledger, columns: Columns, drive: Any, y: Array, gate: Array, noise: Array, fresh: Array, path: str
+    ledger: Ledger, columns: Columns, drive: Any, y: Array, gate: Array | None, noise: Array, fresh: Array, path: str
 ) -> Random:
     """The output as a live value: what the operand passes on, and the crossbar's own noise."""
     g, m, _, c = columns.product.sizes
@@ -240,10 +246,11 @@ def _assembled(
     noise = noise + jnp.einsum("gmc,mk->gmkc", diagonal_noise, jnp.eye(m, dtype=y.dtype))
     noise = jnp.einsum("gmkc,gc->gmkc", noise, unit**2)
     whole = jnp.einsum("gmkc,gh,cd->gmchkd", noise, jnp.eye(g, dtype=y.dtype), jnp.eye(c, dtype=y.dtype))
-    half = along(columns.product.assemble, whole, 3)
-    axes = len(columns.product.out_shape)
-    own = along(columns.product.assemble, jnp.moveaxis(half, range(axes), range(-axes, 0)), 3)
+    half = along(columns.product.assemble, whole, 3)  # [G, M, C, *out]
+    flipped = half.reshape(g * m * c, -1).T.reshape(*columns.product.out_shape, g, m, c)
+    own = along(columns.product.assemble, flipped, len(columns.product.out_shape))
     if not isinstance(drive, Random):
         return ledger.add(y, own, {}, path)
-    share = lambda v: columns.recombined(gate * columns.sums(v))  # noqa: E731
+    passed = lambda z: z if gate is None else gate * z  # noqa: E731
+    share = lambda v: columns.recombined(passed(columns.sums(v)))  # noqa: E731
     return ledger.with_noise(ledger.derive(y, [drive], [share], path), own, path)

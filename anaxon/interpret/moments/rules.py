@@ -87,8 +87,7 @@ def product(ledger: Ledger, eqn: Any, operands: list[Any], where: str) -> list[A
     shared = jnp.diagonal(xy.reshape(x.size, x.size)).reshape(x.shape)
     others = {}
     for z in list(ledger.live.values()):
-        wide = lambda a, z=z: a.reshape(*a.shape, *(1,) * len(z.shape))  # noqa: E731
-        others[z.number] = wide(m) * ledger.covariance(y, z) + wide(n) * ledger.covariance(x, z)
+        others[z.number] = ledger.covariance(z, y) * m + ledger.covariance(z, x) * n
     return [ledger.add(m * n + shared, own, others, where)]
 
 

@@ -1,0 +1,161 @@
+"""The error budget job: how far a network on chips is off, by cause and layer, and which windows lessen it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from anaxon import statistics
+from anaxon.data import images
+from anaxon.data.images import Images
+from anaxon.interpret.place import place
+from anaxon.interpret.plan import Plan
+from anaxon.runs import error_measures, error_settings, error_tuning, plan_record, record
+from anaxon.runs.error_measures import Panel
+from anaxon.runs.error_networks import Placed, trained
+from anaxon.runs.error_settings import Settings
+from anaxon.runs.folder import REPORT, RunFolder
+
+KURTOSIS = 0.5  # of the results, from which the Gaussian prediction is no longer trusted
+Rows = dict[str, np.ndarray]
+read = error_settings.read
+
+
+def planned(settings: Settings) -> Plan:
+    """The plan of the first untrained network: what `anaxon explain` prints."""
+    import jax.numpy as jnp
+    from flax import nnx
+
+    from anaxon.flax import functional
+    from anaxon.models.convnet import NETWORKS
+
+    fn, params = functional(NETWORKS[settings.study.networks[0]](settings.model, rngs=nnx.Rngs(0)))
+    return place(fn, settings.hardware)(params, jnp.zeros((1, 28, 28)))
+
+
+def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[str, Any]:
+    """Runs, or continues, the job in its folder and writes everything that belongs there.
+
+    Raises:
+      OSError: when something cannot be written; what is there is kept.
+    """
+    study, seed = settings.study, settings.seed
+    with folder.phase("data"):
+        data = images.load(settings.data)
+    nets: dict[str, Placed] = {}
+    with folder.phase("training"):
+        for kind in study.networks:
+            nets[kind] = trained(settings, data, kind, progress)
+    found, rows = {}, {}
+    for kind, net in nets.items():
+        panel = error_measures.panel_of(net, data.test, study.images)
+        with folder.busy(f"prediction, {kind}", progress):
+            followed = error_measures.followed(net, panel, study.sigmas, seed)
+        with folder.phase(f"chips, {kind}"):
+            chips = error_measures.sampled(net, panel, study.sigmas, study.chips, seed, folder.chunks(kind), progress)
+        found[kind] = _compared(net, panel, followed, chips, study.sigma)
+        rows |= {f"{kind}/{name}": chips[name] for name in ("error", "hit")}
+    with folder.phase("windows"):
+        tuned, sampled = _tuned(settings, nets[study.networks[0]], data, folder, progress)
+    rows |= sampled
+    return _written(settings, folder, data, {"networks": found, "tuned": tuned}, rows, progress)
+
+
+def _compared(
+    net: Placed, panel: Panel, followed: list[dict[str, Any]], chips: dict[str, np.ndarray], shown: float
+) -> dict[str, Any]:
+    """A line for every sigma, prediction beside sampling; and the time that each takes."""
+    lines = []
+    for i, line in enumerate(followed):
+        error = chips["error"][:, i].mean(1)
+        tails = error_measures.kurtosis(chips["away"][:, i].astype(np.float64))
+        sampled = statistics.mean_over(error, "chips")
+        lines.append({
+            **{k: v for k, v in line.items() if not isinstance(v, np.ndarray)},
+            **{k: float(line[k].mean()) for k in ("predicted", "linearised", "chance", "flip")},
+            "sampled": sampled.as_json(),
+            "ratio": float(line["predicted"].mean() / sampled.mean),
+            "ratio_linearised": float(line["linearised"].mean() / sampled.mean),
+            "by_picture": np.quantile(line["predicted"] / chips["error"][:, i].mean(0), [0, 0.5, 1]).tolist(),
+            "accuracy": statistics.mean_over(chips["hit"][:, i].mean(1), "chips").as_json(),
+            "kurtosis": tails,
+            "trusted": tails < KURTOSIS,
+        })  # fmt: skip
+    at = [line["sigma"] for line in followed].index(shown)
+    speed = error_measures.seconds_to_sample(net, panel, shown, chips["error"][:, at].mean(1))
+    digital = float((panel.exact.argmax(-1) == panel.labels).mean())
+    return {"lines": lines, "speed": speed, "test_accuracy": net.accuracy, "panel_accuracy": digital}
+
+
+def _tuned(
+    settings: Settings, net: Placed, data: Images, folder: RunFolder, progress: bool
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Windows chosen from training pictures, sampled on the same ones."""
+    study = settings.study
+    found = error_tuning.chosen(net, study.sigma, data.train, study.tuned_images, study.budgets)
+    chips = error_tuning.sampled(
+        net, study.sigma, data.train, study.tuned_images, found["windows"], study.tuned_chips, settings.seed,
+        folder.chunks("windows"), progress,
+    )  # fmt: skip
+    for row in found["rows"]:
+        name = f"{row['budget']:g}/{row['choice']}"
+        error, base = chips[f"error/{name}"], chips[f"error/{row['budget']:g}/uniform"]
+        row["sampled"] = statistics.mean_over(error, "chips").as_json()
+        row["ratio"] = _ratio(error, base)
+        row["accuracy"] = statistics.mean_over(chips[f"accuracy/{name}"], "chips").as_json()
+    windows = {k: {p: np.asarray(v).reshape(-1) for p, v in w.items()} for k, w in found.pop("windows").items()}
+    rows = {f"windows/{k}/{p}": v for k, w in windows.items() for p, v in w.items()}
+    return found, rows | {f"tuned/{k}": v for k, v in chips.items()}
+
+
+def _ratio(error: np.ndarray, base: np.ndarray) -> dict[str, Any]:
+    """Of two means over the same chips, with a 95 % interval by linear expansion (the chips are paired)."""
+    ratio = error.mean() / base.mean()
+    spread = statistics.mean_over((error - ratio * base) / base.mean(), "chips")
+    return {"mean": float(ratio), "ci95": [float(ratio + x) for x in spread.ci95]}
+
+
+def _written(
+    settings: Settings,
+    folder: RunFolder,
+    data: Images,
+    found: dict[str, Any],
+    rows: dict[str, np.ndarray],
+    progress: bool,
+) -> dict[str, Any]:
+    with folder.busy("report", progress):
+        from anaxon.report import error_budget as report
+
+        splits = {"train": len(data.train.labels), "test": len(data.test.labels)}
+        written = {
+            **record.head(settings.record),
+            "data": {"name": data.name, "checksum": data.checksum, **splits},
+            "nonidealities": plan_record.explained(planned(settings)),
+            **found,
+            "seconds": folder.seconds,
+        }
+        figures = report.figures(written)
+        page = report.page(written, figures)
+    return folder.keep(written, rows, page, figures)
+
+
+def summary(written: dict[str, Any], path: Path, console: Console) -> None:
+    """Prints the few numbers that matter, and where the rest is."""
+    shown = Table("network", "sigma", "predicted", "first order", "sampled", "95 % interval", "kurtosis", box=None,
+                  pad_edge=False)  # fmt: skip
+    for kind, net in written["networks"].items():
+        for line in net["lines"]:
+            low, high = line["sampled"]["ci95"]
+            shown.add_row(kind, f"{line['sigma']:g}", f"{line['predicted']:.4g}", f"{line['linearised']:.4g}",
+                          f"{line['sampled']['mean']:.4g}", f"{low:.4g} to {high:.4g}",
+                          f"{line['kurtosis']:+.2f}{'' if line['trusted'] else ' (not trusted)'}")  # fmt: skip
+    console.print(shown)
+    tuned = Table("power", "windows", "error, predicted", "sampled", "of uniform", "accuracy", box=None, pad_edge=False)
+    for row in written["tuned"]["rows"]:
+        tuned.add_row(f"{row['budget']:.0%}", row["choice"], f"{row['predicted']:.4g}", f"{row['sampled']['mean']:.4g}",
+                      f"{row['ratio']['mean']:.2f}", f"{row['accuracy']['mean']:.1%}")  # fmt: skip
+    console.print(tuned)
+    console.print(f"Data: {written['data']['name']}. Mean squared errors of logits.")
+    console.print(f"Report: {path / REPORT}", soft_wrap=True, highlight=False)

@@ -1,0 +1,128 @@
+"""The error of a network's results on chips: predicted, to first order, and of many sampled chips."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from anaxon.data.images import Split
+from anaxon.ensemble import ensemble
+from anaxon.interpret.analog import analog
+from anaxon.interpret.linearise import linearised
+from anaxon.interpret.moments import class_chances, predict
+from anaxon.interpret.plan import Plan
+from anaxon.interpret.program import program
+from anaxon.prng import fold_name
+from anaxon.runs.error_networks import Placed, at_sigma
+from anaxon.types import Array
+
+HALF_WIDTH, Z = 0.02, 1.96  # of the interval that sampling is timed for
+
+
+class Panel(NamedTuple):
+    """Pictures that are followed, and the digital results: `[n, 28, 28]`, `[n]`, `[n, classes]`."""
+
+    x: Array
+    labels: Array
+    exact: Array
+
+
+def panel_of(net: Placed, split: Split, count: int) -> Panel:
+    """The first pictures of a split."""
+    x = jnp.asarray(split.features[:count])
+    return Panel(x, jnp.asarray(split.labels[:count]), jax.jit(net.fn)(net.params, x))
+
+
+def followed(net: Placed, panel: Panel, sigmas: tuple[float, ...], seed: int) -> list[dict[str, Any]]:
+    """Predicted and first-order error for every sigma, `[n]` arrays by picture; seconds without compiling."""
+    by_moments, by_slopes = predict(net.fn), linearised(net.fn)
+    key = fold_name(jax.random.key(seed), "classes")
+    found = []
+    for sigma in sigmas:
+        plan = at_sigma(net.plan, sigma)
+        (mean, covariance), seconds, first = timed(lambda plan=plan: by_moments(plan, net.params, panel.x))
+        spread, quick, quick_first = timed(lambda plan=plan: by_slopes(plan, net.params, panel.x))
+        chances = class_chances(key, mean, covariance)
+        variance = jnp.diagonal(covariance, axis1=1, axis2=2)
+        found.append({
+            "sigma": sigma,
+            "predicted": np.asarray((variance + (mean - panel.exact) ** 2).mean(1)),
+            "linearised": np.asarray((spread.variance + (spread.mean - panel.exact) ** 2).mean(1)),
+            "bias": float(((spread.mean - panel.exact) ** 2).mean()),
+            "chance": np.asarray(jnp.take_along_axis(chances, panel.labels[:, None], 1)[:, 0]),
+            "flip": 1 - np.asarray(jnp.take_along_axis(chances, panel.exact.argmax(-1)[:, None], 1)[:, 0]),
+            "cells": {p: float(v.mean()) for p, v in spread.cells.items()},
+            "reads": {p: float(v.mean()) for p, v in spread.reads.items()},
+            "seconds": {"predict": seconds, "predict_first": first, "linearised": quick,
+                        "linearised_first": quick_first},
+        })  # fmt: skip
+    return found
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float, float]:
+    """The result, the median seconds of three calls, and those of the first, which compiles."""
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        result = jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - start)
+    return result, float(np.median(seconds[1:])), seconds[0]
+
+
+def sampled(
+    net: Placed, panel: Panel, sigmas: tuple[float, ...], chips: int, seed: int, path: Path, progress: bool
+) -> dict[str, np.ndarray]:
+    """Squared error and hits of every chip, sigma and picture `[chips, sigmas, n]`, and the results' moments.
+
+    One chip has the same normal scores at every sigma.
+    """
+
+    def one(key: Array) -> dict[str, Array]:
+        def at(sigma: Array) -> dict[str, Array]:
+            return chip_results(key, net, at_sigma(net.plan, sigma), panel)
+
+        return jax.lax.map(at, jnp.asarray(sigmas, jnp.float32))
+
+    keys = jax.random.split(fold_name(jax.random.key(seed), "chips"), chips)
+    return ensemble(one, keys, path=path, progress=progress)
+
+
+def chip_results(key: Array, net: Placed, plan: Plan, panel: Panel) -> dict[str, Array]:
+    """One chip: mean squared error and hit of every picture, and its deviation from the digital results."""
+    programming, reading = jax.random.split(key)
+    y = analog(net.fn)(reading, program(programming, plan, net.params), panel.x)
+    away = y - panel.exact
+    return {"error": (away**2).mean(-1), "hit": y.argmax(-1) == panel.labels, "away": away.astype(jnp.float32)}
+
+
+def kurtosis(away: np.ndarray) -> float:
+    """Excess kurtosis of the results over chips `[chips, n, classes]`, the mean over pictures and classes.
+
+    0 for normal results; where products of many layers' errors matter it grows, and `predict` misses their tails.
+    """
+    centred = away - away.mean(0)
+    variance = np.maximum((centred**2).mean(0), np.finfo(np.float64).tiny)
+    return float(np.mean((centred**4).mean(0) / variance**2) - 3.0)
+
+
+def seconds_to_sample(net: Placed, panel: Panel, sigma: float, error: np.ndarray, chips: int = 32) -> dict[str, float]:
+    """What our own ensemble takes for a 95 % half-width of 2 % of the mean squared error, compiling left out.
+
+    Args:
+      error: of the pilot's chips, `[chips]`.
+      chips: timed.
+    """
+    plan = at_sigma(net.plan, sigma)
+    one = lambda key: chip_results(key, net, plan, panel)["error"].mean()  # noqa: E731
+    many = (lambda keys: jax.lax.map(one, keys)) if jax.default_backend() == "cpu" else jax.vmap(one)
+    keys = jax.random.split(jax.random.key(0), chips)
+    run, single = jax.jit(many), jax.jit(one)
+    _, seconds, first = timed(lambda: run(keys))
+    _, naive, _ = timed(lambda: [float(single(k)) for k in keys[:8]])
+    needed = float((Z * error.std(ddof=1) / (HALF_WIDTH * error.mean())) ** 2)
+    return {"chips": needed, "chip": seconds / chips, "seconds": needed * seconds / chips, "first": first,
+            "naive": needed * naive / 8}  # fmt: skip

@@ -1,0 +1,53 @@
+"""The networks of an error budget: trained once, kept in the cache, placed on the hardware."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from anaxon.calibrate import calibrate
+from anaxon.data import cache
+from anaxon.data.images import Images
+from anaxon.flax import functional
+from anaxon.interpret.place import place
+from anaxon.interpret.plan import Plan
+from anaxon.models import train
+from anaxon.models.convnet import NETWORKS
+from anaxon.prng import fold_name
+from anaxon.runs.error_settings import Settings
+from anaxon.types import Array, PyTree, replace
+
+CALIBRATION = 64  # training pictures from which ranges follow, where there are converters
+
+
+class Placed(NamedTuple):
+    """A trained network on its hardware; `accuracy` is the digital one on the whole test set."""
+
+    fn: Callable[..., Array]
+    params: PyTree
+    plan: Plan
+    accuracy: float
+
+
+def trained(settings: Settings, images: Images, kind: str, progress: bool) -> Placed:
+    """Trains, or reads the finished checkpoint of these settings and pictures from the cache."""
+    fn, start = functional(NETWORKS[kind](settings.model, rngs=nnx.Rngs(settings.seed)))
+    schedule = settings.training.schedule(settings.seed)
+    code = cache.fingerprint(images=images.checksum, kind=kind, model=dataclasses.asdict(settings.model),
+                             training=dataclasses.asdict(schedule))  # fmt: skip
+    where = cache.folder() / "models" / f"convnet-{kind}-{code}"
+    params, history = train.fit(fn, start, images.train, images.test, schedule, where, progress)
+    some = jnp.asarray(images.train.features[:CALIBRATION])
+    plan = place(fn, settings.hardware)(params, some)
+    if settings.hardware.dac is not None or settings.hardware.adc is not None:
+        plan = calibrate(fn)(fold_name(jax.random.key(settings.seed), "calibration"), plan, params, some)
+    return Placed(fn, params, plan, float(history["accuracy"][-1]))
+
+
+def at_sigma(plan: Plan, sigma: Array | float) -> Plan:
+    """The plan with another programming noise."""
+    hardware = tuple(replace(hw, device=replace(hw.cells, sigma=sigma)) for hw in plan.hardware)
+    return replace(plan, hardware=hardware)
