@@ -54,6 +54,12 @@ def bind(eqn: Any, values: Sequence[Any]) -> list[Any]:
     return list(out) if eqn.primitive.multiple_results else [out]
 
 
+def precise(eqn: Any) -> Any:
+    """A product at the highest precision, with results of its operands' type."""
+    highest = (jax.lax.Precision.HIGHEST,) * 2
+    return eqn.replace(params={**eqn.params, "precision": highest, "preferred_element_type": None})
+
+
 def is_literal(atom: Any) -> bool:
     """Whether an equation's operand is a number written into it."""
     return isinstance(atom, core.Literal)

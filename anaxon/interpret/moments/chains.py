@@ -124,11 +124,10 @@ def settle(ledger: Ledger, value: Random | Chain, where: str) -> Random:
 def _single(ledger: Ledger, chain: Chain, where: str) -> Random:
     base = chain.base
     found = moments_of([chain], base.mean, ledger.variance(base))
-    slopes, axes = found.slopes[:, 0], len(base.shape)
-    left = slopes.reshape(ORDERS, *base.shape, *(1,) * axes)
-    right = slopes.reshape(ORDERS, *(1,) * axes, *base.shape)
-    own = _series(left, right, ledger.covariance(base))
-    own = with_diagonal(own, found.covariance[0, 0])
+    slopes, n = found.slopes[:, 0], base.size
+    flat = slopes.reshape(ORDERS, n)  # matrices: a CPU's loops over six axes are several times slower
+    own = _series(flat[:, :, None], flat[:, None, :], ledger.covariance(base).reshape(n, n))
+    own = with_diagonal(own, found.covariance[0, 0]).reshape(*base.shape, *base.shape)
     others = {z.number: ledger.covariance(z, base) * slopes[0] for z in list(ledger.live.values())}  # Stein's lemma
     return ledger.add(found.mean[0].astype(chain.dtype), own, others, where)
 

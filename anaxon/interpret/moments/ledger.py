@@ -136,8 +136,7 @@ def on_diagonal(variance: Array) -> Array:
     return jnp.diag(variance.reshape(-1)).reshape(variance.shape * 2)
 
 
-def with_diagonal(block: Array, variance: Array) -> Array:
-    """The covariance with other variances."""
-    n = variance.size
-    same = jnp.eye(n, dtype=bool)
-    return jnp.where(same, variance.reshape(n, 1), block.reshape(n, n)).reshape(block.shape)
+def with_diagonal(matrix: Array, variance: Array) -> Array:
+    """A covariance `[n, n]` with other variances."""
+    same = jnp.eye(matrix.shape[0], dtype=bool)
+    return jnp.where(same, variance.reshape(-1, 1), matrix)

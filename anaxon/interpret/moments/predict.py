@@ -82,7 +82,7 @@ class Propagation(trace.Walk):
                 "not followed. Use `linearised`"
             )
         self.seen.add(weight.path)
-        return [self._read(weight, operand, product_of(eqn, place))]
+        return [self._read(weight, operand, eqn, place)]
 
     def _varying(self, eqn: Any, values: list[Any]) -> list[Any]:
         values = [v if isinstance(v, Random | Chain) else self.digital(v) for v in values]
@@ -92,16 +92,17 @@ class Propagation(trace.Walk):
             return [chains.extended(eqn, values)]
         return rules.applied(self.ledger, eqn, values, where)
 
-    def _read(self, weight: Placed, operand: Any, product: Product) -> Random:
+    def _read(self, weight: Placed, operand: Any, eqn: Any, place: int) -> Random:
         code, full_scale = self._encoded(weight, operand)
+        columns = Columns(weight, product_of(eqn, place), full_scale, eqn, place)
         hw = weight.hardware
         signal, chi = self._drives(hw, code)
         chi = [chains.jointly(self.ledger, [c], weight.path).mean[0] if isinstance(c, Chain) else c for c in chi]
         varying = [v for v in signal if isinstance(v, Random | Chain)]
         if not varying:
-            return read(self.ledger, Columns(weight, product, full_scale), jnp.stack(signal), list(chi))
+            return read(self.ledger, columns, jnp.stack(signal), list(chi))
         drive = self._stacked([chains.chain_of(v) for v in varying], weight.path)
-        return read(self.ledger, Columns(weight, product, full_scale), drive, list(chi))
+        return read(self.ledger, columns, drive, list(chi))
 
     def _stacked(self, drives: list[Chain], where: str) -> Random:
         if len(drives) > 1:

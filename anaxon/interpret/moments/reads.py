@@ -23,7 +23,8 @@ from jax import lax
 
 from anaxon.crossbar import array as xbar
 from anaxon.device.moments import PairMoments
-from anaxon.interpret.moments.ledger import Ledger, Random, along
+from anaxon.interpret import jaxpr as jx
+from anaxon.interpret.moments.ledger import Ledger, Random
 from anaxon.interpret.placed import Placed
 from anaxon.interpret.product import Product
 from anaxon.normal import Clip, clip_moments
@@ -40,11 +41,14 @@ class Columns:
       weight: whose `cells` are `PairMoments`.
       product: in normal form, `[G, M, N] x [G, N, C]`.
       full_scale: of the operand.
+      eqn, place: the product in the function, and which of its operands is the weight.
     """
 
     weight: Placed
     product: Product
     full_scale: Array
+    eqn: Any
+    place: int
 
     @property
     def converts(self) -> bool:
@@ -90,6 +94,21 @@ class Columns:
             for d, c in zip(drive, self.cells.mean, strict=True)
         ]
         return sum(terms[1:], terms[0])
+
+    def passed_on(self, drive: Array, gate: Array | None) -> Array:
+        """The product of a change of the drives `[terms, *operand]` with the mean cells, through converters' slopes.
+
+        Without converters it is the function's own product with the mean weights: a convolution stays one.
+        """
+        if self.converts or len(self.cells.mean) > 1:
+            z = self.sums(drive)
+            return self.recombined(z if gate is None else gate * z)
+        worth = jnp.asarray(self.weight.hardware.array.significance, drive.dtype)
+        hw = self.weight.hardware
+        gain = xbar.predistorted_gain(hw.cells, hw.dac or xbar.EXACT_DAC)
+        kernel = jnp.tensordot(worth, self.weight.cells.mean[0][0], 1) * self.weight.scale * (self.full_scale / gain)
+        operands = [drive[0], kernel.astype(drive.dtype)]
+        return jx.bind(jx.precise(self.eqn), operands if self.place == 1 else operands[::-1])[0]
 
     def recombined(self, z: Array) -> Array:
         """Columns `[S, G, T, M, C]` as the product's output."""
@@ -235,6 +254,18 @@ def _range(columns: Columns, z: Array) -> tuple[Array, Array]:
     return limit, jnp.asarray(step)
 
 
+def _whole(product: Product, noise: Array) -> Array:
+    """Covariance within columns, `[G, M, M', C]`, as that of the output, `[*out, *out]`."""
+    g, m, _, c = product.sizes
+    own = jnp.einsum("gmkc,gh,cd->gmchkd", noise, jnp.eye(g, dtype=noise.dtype), jnp.eye(c, dtype=noise.dtype))
+    own = own.reshape(g * m * c, g * m * c)
+    with jax.ensure_compile_time_eval():
+        order = np.asarray(product.assemble(jnp.arange(g * m * c).reshape(g, m, c))).reshape(-1)
+    if np.any(order != np.arange(order.size)):
+        own = own[order][:, order]
+    return lax.optimization_barrier(own).reshape(product.out_shape * 2)  # or each use would make it again
+
+
 def _assembled(
     ledger: Ledger, columns: Columns, drive: Any, y: Array, gate: Array | None, noise: Array, fresh: Array, path: str
 ) -> Random:
@@ -245,12 +276,8 @@ def _assembled(
     diagonal_noise = jnp.einsum("s,sgtmc->gmc", worth**2, fresh)
     noise = noise + jnp.einsum("gmc,mk->gmkc", diagonal_noise, jnp.eye(m, dtype=y.dtype))
     noise = jnp.einsum("gmkc,gc->gmkc", noise, unit**2)
-    whole = jnp.einsum("gmkc,gh,cd->gmchkd", noise, jnp.eye(g, dtype=y.dtype), jnp.eye(c, dtype=y.dtype))
-    half = along(columns.product.assemble, whole, 3)  # [G, M, C, *out]
-    flipped = half.reshape(g * m * c, -1).T.reshape(*columns.product.out_shape, g, m, c)
-    own = along(columns.product.assemble, flipped, len(columns.product.out_shape))
+    own = _whole(columns.product, noise)
     if not isinstance(drive, Random):
         return ledger.add(y, own, {}, path)
-    passed = lambda z: z if gate is None else gate * z  # noqa: E731
-    share = lambda v: columns.recombined(passed(columns.sums(v)))  # noqa: E731
+    share = lambda v: columns.passed_on(v, gate)  # noqa: E731
     return ledger.with_noise(ledger.derive(y, [drive], [share], path), own, path)
