@@ -1,0 +1,118 @@
+"""The error budget on a network and pictures small enough for a test."""
+
+import json
+
+import numpy as np
+import pytest
+
+from anaxon import cli
+from anaxon.data import cache, images
+from anaxon.runs import error_settings
+from anaxon.settings import read_toml
+
+CONFIG = """
+job = "error_budget"
+seed = 1
+[data]
+train = 200
+test = 20
+[model]
+channels = [2, 2, 2, 2, 2]
+[training]
+epochs = 1
+batch = 50
+[study]
+networks = ["plain"]
+sigmas = [0.01]
+images = 2
+chips = 48
+tuned_images = 4
+tuned_chips = 8
+budgets = [0.1]
+[hardware.device]
+kind = "gaussian"
+sigma = 0.01
+[hardware.array]
+weight_bits = "analog"
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("budget")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("ANAXON_CACHE", str(tmp_path / "cache"))
+        (tmp_path / "budget.toml").write_text(CONFIG)
+        assert cli.main(["run", str(tmp_path / "budget.toml"), "--out", str(tmp_path / "run")]) == 0
+    return tmp_path / "run"
+
+
+def test_predictions_stand_beside_samples(finished):
+    record, rows = json.loads((finished / "results.json").read_text()), cache.load(finished / "ensemble.npz")[0]
+    (line,) = record["networks"]["plain"]["lines"]
+    assert rows["plain/error"].shape == (48, 1, 2)
+    assert line["sampled"]["mean"] == pytest.approx(rows["plain/error"].mean())
+    low, high = line["sampled"]["ci95"]
+    assert low * 0.8 < line["predicted"] < high * 1.2
+    assert sum(line["cells"].values()) == pytest.approx(line["linearised"] - line["bias"], rel=0.01)
+    assert line["trusted"] and 0 <= line["flip"] <= 1
+
+
+def test_windows_at_equal_power(finished):
+    rows = json.loads((finished / "results.json").read_text())["tuned"]["rows"]
+    by_choice = {row["choice"]: row for row in rows}
+    assert set(by_choice) == {"uniform", "tensor", "layer", "column"}
+    powers = [row["power"] for row in rows]
+    np.testing.assert_allclose(powers, powers[0], rtol=1e-2)
+    errors = [by_choice[c]["predicted"] for c in ("column", "layer", "tensor")]
+    assert errors == sorted(errors) and by_choice["layer"]["predicted"] <= by_choice["uniform"]["predicted"]
+
+
+def test_the_report_is_one_file(finished):
+    page = (finished / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 5 and "http" not in page.replace("http-equiv", "")
+    assert "MNIST" in page
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "says"),
+    [
+        ("study", {"sigma": 0.02}, "study.sigma: expected one of study.sigmas"),
+        ("study", {"budgets": [1.5]}, "study.budgets: expected shares of full power"),
+        ("study", {"networks": ["dense"]}, "study.networks"),
+        ("model", {"channels": [4]}, "model.channels: expected five numbers"),
+        ("data", {"source": "letters"}, "data.source"),
+        ("hardware", {"preset": "vcm-4bit"}, "one linear pair for each weight"),
+        ("training", {"rate": 0.1}, "training"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path, section, values, says):
+    (tmp_path / "budget.toml").write_text(CONFIG)
+    table = read_toml(tmp_path / "budget.toml")
+    table[section] = values if section == "hardware" else {**table[section], **values}
+    with pytest.raises((ValueError, TypeError), match=says):
+        error_settings.read(table)
+
+
+def test_digits_are_split_by_class():
+    found = images.load(images.ImageData(source="digits", train=4000, test=1000))
+    assert np.bincount(found.test.labels).tolist() == [100] * 10
+    assert (
+        found.train.features.shape == (4000, 28, 28)
+        and 0 <= found.train.features.min() < found.train.features.max() <= 1
+    )
+    again = images.load(images.ImageData(source="digits", train=4000, test=1000))
+    assert again.checksum == found.checksum
+    flat = {x.tobytes() for x in found.train.features}
+    assert sum(x.tobytes() in flat for x in found.test.features) < 10
+
+
+def test_too_many_pictures_are_refused():
+    with pytest.raises(ValueError, match="data.test: MNIST digits .* has 1000; got 2000"):
+        images.load(images.ImageData(source="digits", test=2000))
+
+
+def test_missing_fashion_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr(images, "FASHION", tmp_path / "no")
+    with pytest.raises(FileNotFoundError, match="apt install dataset-fashion-mnist"):
+        images.load(images.ImageData(source="fashion"))
