@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Where prediction ends
 # Random ReLU networks of growing depth, width 64, on noisy pairs: the mean squared error that `predict` and
-# `linearised` give, beside thousands of chips. With depth and noise the results' tails grow (products of many layers' errors), which
-# no second moment knows of: the excess kurtosis says where.
+# `linearised` give, beside thousands of chips. With depth and noise the results' tails grow (products of many layers'
+# errors), which no second moment knows of: the excess kurtosis says where.
 #
 # `python experiments/deep_networks.py [--chips 8000] [--inputs 8]`
 
