@@ -67,12 +67,16 @@ def function_moments(fn: Callable[[Array], tuple[Array, ...]], mean: Array, vari
     shape = (-1,) + (1,) * mean.ndim
     z, w = (jnp.asarray(x, mean.dtype) for x in (NODES, WEIGHTS))
     values = jnp.stack(jax.vmap(fn)(mean + s * z.reshape(shape)), 1).astype(mean.dtype)  # [nodes, K, *shape]
-    first = jnp.tensordot(w, values - values[len(NODES) // 2], 1)
-    centred = values - values[len(NODES) // 2] - first
+    middle = values[len(NODES) // 2]
+    away = values - middle
+    far = jnp.abs(z) > 5.5  # of no weight, and maybe where the function is not defined
+    away = jnp.where(far.reshape(-1, *(1,) * middle.ndim) & ~jnp.isfinite(away), 0.0, away)
+    first = jnp.tensordot(w, away, 1)
+    centred = away - first
     covariance = jnp.einsum("q,qa...,qb...->ab...", w, centred, centred)
     inverse = _inverse(s)
     slopes = [jnp.tensordot(w * hermite(n, z), centred, 1) * inverse**n for n in range(1, ORDERS + 1)]
-    return Moments(values[len(NODES) // 2] + first, covariance, jnp.stack(slopes))
+    return Moments(middle + first, covariance, jnp.stack(slopes))
 
 
 def clip_moments(form: Clip, mean: Array, variance: Array) -> Moments:
@@ -82,8 +86,7 @@ def clip_moments(form: Clip, mean: Array, variance: Array) -> Moments:
     pivot = _clipped(form, mean)  # moments about it: no differences of large numbers
     below, at_low, a = _tail(form.low, mean, inverse, s)
     above, at_high, b = _tail(form.high, mean, inverse, s, upper=True)
-    low = jnp.zeros_like(mean) if form.low is None else form.low - pivot
-    high = jnp.zeros_like(mean) if form.high is None else form.high - pivot
+    low, high = (_finite(bound, pivot) for bound in (form.low, form.high))
     mu, inside = mean - pivot, 1.0 - below - above
     first = low * below + high * above + mu * inside + s * (at_low - at_high)
     second = low**2 * below + high**2 * above + (mu**2 + s**2) * inside
@@ -107,11 +110,18 @@ def _clipped(form: Clip, x: Array) -> Array:
     return x if form.high is None else jnp.minimum(x, form.high)
 
 
+def _finite(bound: Array | float | None, pivot: Array) -> Array:
+    """A bound about the pivot; one that is never reached is worth nothing."""
+    if bound is None:
+        return jnp.zeros_like(pivot)
+    return jnp.where(jnp.isfinite(bound), jnp.nan_to_num(bound - pivot, posinf=0.0, neginf=0.0), 0.0)
+
+
 def _tail(bound: Array | float | None, mean: Array, inverse: Array, s: Array, upper: bool = False) -> tuple:
     """Probability beyond a bound, density at it, and its standard score; with s = 0 the mean itself decides."""
     if bound is None:
         return (jnp.zeros_like(mean),) * 3
-    score = (bound - mean) * inverse
+    score = jnp.clip(jnp.nan_to_num((bound - mean) * inverse), -40.0, 40.0)
     sure = (mean > bound if upper else mean < bound).astype(mean.dtype)
     beyond = jnp.where(s > 0, ndtr(-score if upper else score), sure)
     density = jnp.where(s > 0, jnp.exp(-(score**2) / 2) / math.sqrt(2 * math.pi), 0.0)

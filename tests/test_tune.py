@@ -22,7 +22,11 @@ def setting():
     fn = lambda p, x: jnp.tanh(jnp.tanh(x @ p["a"]) @ p["c"]) @ p["d"]  # noqa: E731
     x = jax.random.normal(jax.random.key(5), (20, 6))
     hw = ax.Hardware(device=ax.Gaussian(sigma=0.01), array=ax.Array(weight_bits=None))
-    return fn, ax.place(fn, hw)(params, x), params, x
+    return fn, calibrated(fn, hw, params, x), params, x
+
+
+def calibrated(fn, hw, params, x):
+    return ax.calibrate(fn)(jax.random.key(4), ax.place(fn, hw)(params, x), params, x)
 
 
 def test_power_golden():
@@ -30,7 +34,7 @@ def test_power_golden():
     params, x = {"w": jnp.asarray([[0.5, 1.0], [-0.25, 0.75]])}, jnp.asarray([[1.0, 2.0]])
     fn = lambda p, x: x @ p["w"]  # noqa: E731
     hw = ax.Hardware(device=ax.Gaussian(sigma=0.05), array=ax.Array(weight_bits=None))
-    found = power(fn)(ax.place(fn, hw)(params, x), params, x)["w"]
+    found = power(fn)(calibrated(fn, hw, params, x), params, x)["w"]
     g, x_max = 2.0, 2.0  # in the golden figure's units; ours are relative to full scale
     assert float(found.cells.sum()) * g * x_max**2 == pytest.approx(11.0, rel=1e-6)
     amplifiers = float(found.amplifiers.sum()) + 0.05**2 * float(found.spread.sum())
@@ -107,7 +111,23 @@ def test_infeasible_budgets_say_what_is_feasible(setting):
     assert all(float(w.min()) == 1.0 for w in full.values())
 
 
-@pytest.mark.parametrize("window", [0.0, 1.5, -1.0, [[1.0], [0.5]]])
+@pytest.mark.parametrize(
+    ("hardware", "says"),
+    [
+        ({"array": ax.Array(weight_bits=4)}, "expected one pair for a weight"),
+        ({"device": ax.Gaussian(sigma=0.01, g_min=1e-6)}, "g_min = 0"),
+        ({"dac": ax.DAC(encoding="pulse-width")}, "power is that of amplitudes"),
+        ({}, "`calibrate` the plan first"),
+    ],
+)
+def test_power_says_what_it_is_not_of(setting, hardware, says):
+    fn, _, params, x = setting
+    hw = ax.Hardware(**{"device": ax.Gaussian(sigma=0.01), "array": ax.Array(weight_bits=None), **hardware})
+    with pytest.raises(ValueError, match=says):
+        power(fn)(ax.place(fn, hw)(params, x), params, x)
+
+
+@pytest.mark.parametrize("window", [0.0, 1.5, -1.0, [[1.0], [0.5]], np.full((6, 1), 0.5)])
 def test_wrong_windows_are_named(setting, window):
     _, plan, params, _ = setting
     with pytest.raises(ValueError, match=r"ranges.window"):
@@ -119,7 +139,7 @@ def test_gradients_find_the_window():
     params, x = {"w": jnp.asarray([[0.5, 1.0], [-0.25, 0.75]])}, jnp.asarray([[1.0, 2.0], [0.5, -1.0]])
     fn = lambda p, x: x @ p["w"]  # noqa: E731
     hw = ax.Hardware(device=ax.Gaussian(sigma=0.05), array=ax.Array(weight_bits=None))
-    plan = ax.place(fn, hw)(params, x)
+    plan = calibrated(fn, hw, params, x)
     given = tune.trade(fn)(plan, params, x)
     price = 0.1
 

@@ -18,12 +18,13 @@ import jax.numpy as jnp
 from anaxon.crossbar import array as xbar
 from anaxon.device.moments import PairMoments
 from anaxon.interpret import analog as simulation
-from anaxon.interpret.moments.expected import mean_chip
+from anaxon.interpret.moments.expected import check_followed, mean_chip
 from anaxon.interpret.plan import Chip, Plan
 from anaxon.interpret.product import Product
 from anaxon.interpret.program import cells_of, check_weights, is_crossbar
 from anaxon.interpret.ramps import ramps
 from anaxon.interpret.reads import Read
+from anaxon.numerics import clip
 from anaxon.types import Array, PyTree, pytree
 from anaxon.types import replace as changed
 
@@ -82,9 +83,10 @@ class TappedRead(Read):
             return z
         distance = adc.scales(limit)[0] if step is None else step
         variance = jnp.asarray(distance) ** 2 / 12 + (0.0 if adc.noise is None else jnp.asarray(adc.noise) ** 2)
-        of = [xbar.of_slice(variance, s) for s in range(len(z))]
-        quiet = changed(adc, noise=None, offset_sigma=None, gain_sigma=None)
-        return super()._digitised(quiet, self._noisy(z, tuple(of)), limit, step)
+        of = lambda value: [xbar.of_slice(value, s) for s in range(len(z))]  # noqa: E731
+        noisy = self._noisy(z, tuple(of(jnp.asarray(variance))))
+        # Limited and not rounded: rounding is in the account, and must not be in the mean, too.
+        return tuple(clip(a, -top, top) for a, top in zip(noisy, of(limit), strict=True))
 
 
 class Accountant(simulation.Simulator):
@@ -105,8 +107,8 @@ def linearised(fn: Callable[..., Array]) -> Callable[..., Spread]:
 
     Right where deviations are small: a kink (ReLU) that they often cross makes the variance too large, by 5 to 15 % in
     networks of five layers at 1 to 3 % of full scale. `predict` follows kinks, but not loops, softmax or normalisation.
-    Rounding counts as white noise. For the variance of a difference of outputs (does a class flip?), let `fn` return
-    that.
+    ADC rounding counts as white noise, a DAC rounds as it does. For the variance of a difference of outputs (does a
+    class flip?), let `fn` return that.
 
     Args:
       fn: a function with one result, `[batch, ...]`, whose examples do not mix.
@@ -125,9 +127,7 @@ def linearised(fn: Callable[..., Array]) -> Callable[..., Spread]:
 
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Spread:
         check_weights(plan, params)
-        for hw in plan.hardware:
-            if hw.activation is not None:
-                raise ValueError("Hardware.activation: the codes of a ramp have no derivative; sample chips instead")
+        check_followed(plan)
         return mapped(plan, params, inputs)
 
     return run
@@ -142,9 +142,21 @@ def _pulled(fn: Callable, chip: Chip, inputs: tuple) -> tuple[Array, Callable, d
         place = lambda x: replace(x, cells=changed(x.cells, mean=means[x.path])) if is_crossbar(x) else x  # noqa: E731
         tree = jax.tree.map(place, chip.tree, is_leaf=is_crossbar)
         out = simulation.walked(fn, Accountant(chip, accounts), replace(chip, tree=tree), None, *inputs)
-        return jnp.asarray(out)[0]
+        return _example(out)
 
     return *jax.vjp(result, means, {path: jnp.zeros(()) for path in cells}), cells
+
+
+def _example(out: Any) -> Array:
+    if (
+        not hasattr(out, "shape")
+        or len(out.shape) == 0
+        or out.shape[0] != 1
+        or not jnp.issubdtype(out.dtype, jnp.floating)
+    ):
+        shapes = jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x).name), out)
+        raise ValueError(f"fn: expected one result of floats with the inputs' leading axis, 1 here; got {shapes}")
+    return out[0]
 
 
 def _one(fn: Callable, chip: Chip, inputs: tuple) -> Spread:
@@ -182,14 +194,21 @@ def sensitivities(fn: Callable[..., Array]) -> Callable[..., dict[str, Array]]:
             return jax.tree.map(lambda x: jnp.mean(x, 0), jax.lax.map(of_output, jnp.eye(y.size, dtype=y.dtype)))
 
         columns, reads = jax.tree.map(lambda x: jnp.mean(x, 0), jax.lax.map(one, inputs))
-        share = lambda p: 1.0 + reads[p] / jnp.maximum(jnp.sum(columns[p]), jnp.finfo(jnp.float32).tiny)  # noqa: E731
-        return {p: columns[p] * share(p) for p in columns}
+        return {p: _with_reads(columns[p], reads[p]) for p in columns}
 
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> dict[str, Array]:
         check_weights(plan, params)
+        check_followed(plan)
         return mapped(plan, params, inputs)
 
     return run
+
+
+def _with_reads(columns: Array, reads: Array) -> Array:
+    """Reads shared out as columns are, or evenly where those are 0."""
+    total = jnp.sum(columns)
+    share = jnp.where(total > 0, columns / jnp.where(total > 0, total, 1.0), 1.0 / columns.size)
+    return columns + reads * share
 
 
 def _quadratic(slopes: tuple[Array, ...], covariance: tuple[tuple[Array, ...], ...], axes: tuple[int, ...]) -> Array:

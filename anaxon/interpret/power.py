@@ -13,16 +13,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from anaxon.crossbar import array as xbar
 from anaxon.crossbar.mapping import cell_targets
 from anaxon.interpret.analog import observed
 from anaxon.interpret.moments.expected import mean_chip
 from anaxon.interpret.observe import by_path
-from anaxon.interpret.plan import Plan
+from anaxon.interpret.plan import Plan, Site
 from anaxon.interpret.program import check_weights, mapping_of
 from anaxon.interpret.reads import Reading
-from anaxon.types import Array, PyTree, pytree
+from anaxon.types import Array, PyTree, is_concrete, pytree
 
 
 @pytree
@@ -49,7 +50,8 @@ def power(fn: Callable[..., Any]) -> Callable[..., dict[str, Power]]:
     """Transforms `fn` into `(plan, params, *inputs) -> {path: Power}`, the mean over the inputs' leading axis.
 
     Raises:
-      ValueError: for hardware with several pairs for each weight (`weight_bits`): their slices have no common window.
+      ValueError: for several pairs for each weight (`weight_bits`), levels in time, cells with a floor, and inputs
+        without a calibrated range, whose full scale would be that of the batch.
     """
 
     @jax.jit
@@ -63,11 +65,30 @@ def power(fn: Callable[..., Any]) -> Callable[..., dict[str, Power]]:
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> dict[str, Power]:
         check_weights(plan, params)
         for site in plan.sites:
-            if not plan.of(site).is_ideal and mapping_of(plan, site).slices > 1:
-                raise ValueError(f"{site.path}: expected one pair for a weight (weight_bits=None); got several slices")
+            _check(plan, site)
         return measured(plan, params, *inputs)
 
     return run
+
+
+def _check(plan: Plan, site: Site) -> None:
+    hw = plan.of(site)
+    if hw.is_ideal:
+        return
+    if mapping_of(plan, site).slices > 1:
+        raise ValueError(f"{site.path}: expected one pair for a weight (weight_bits=None); got several slices")
+    if hw.dac is not None and hw.dac.encoding != "amplitude":
+        raise ValueError(f"DAC.encoding: power is that of amplitudes; got {hw.dac.encoding!r}")
+    if getattr(hw.cells, "clipped", False) or not _is_zero(getattr(hw.cells, "g_min", 0.0)):
+        raise ValueError(f"{site.path}: power is that of unclipped cells with g_min = 0; got {hw.cells!r}")
+    if plan.ranges[plan.index(site.path)].input is None:
+        raise ValueError(
+            f"{site.path}: full input is that of its range, which follows the data; `calibrate` the plan first"
+        )
+
+
+def _is_zero(value: Any) -> bool:
+    return not is_concrete(value) or bool(np.all(np.asarray(value) == 0))
 
 
 def _powers(reading: Reading) -> dict[tuple[str, str], Array]:

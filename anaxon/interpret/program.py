@@ -104,6 +104,8 @@ def window_of(plan: Plan, site: Site) -> Array | float:
     alike = len(shape) == len(site.shape) and all(n in (1, m) for n, m in zip(shape, site.shape, strict=True))
     if shape and not alike:
         raise ValueError(f"ranges.window: {site.path} has shape {site.shape}; got {shape} (1 where it is common)")
+    if shape and any(shape[a] != 1 for a in site.row_axes):
+        raise ValueError(f"ranges.window: the rows of {site.path}, axes {site.row_axes}, share windows; got {shape}")
     if is_concrete(window) and not (np.all(np.asarray(window) > 0) and np.all(np.asarray(window) <= 1)):
         raise ValueError(f"ranges.window: expected shares of full scale in (0, 1]; got {np.asarray(window)!r}")
     return jnp.asarray(window)
@@ -142,7 +144,7 @@ def _cells(key: Array, plan: Plan, where: dict[str, Any], scales: dict[str, Arra
     alike: dict[tuple, list[Site]] = {}
     for s in plan.sites:
         if not plan.of(s).is_ideal:
-            alike.setdefault((s.hardware, s.shape, s.shared_axes, s.bias), []).append(s)
+            alike.setdefault((s.hardware, s.shape, s.shared_axes, s.bias, scales[s.path].shape), []).append(s)
     cells = {}
     for sites in alike.values():
         hardware, array = plan.of(sites[0]), mapping_of(plan, sites[0])

@@ -20,7 +20,7 @@ from anaxon.prng import fold_name
 from anaxon.runs.error_settings import Settings
 from anaxon.types import Array, PyTree, replace
 
-CALIBRATION = 64  # training pictures from which ranges follow, where there are converters
+CALIBRATION = 512  # training pictures from which the ranges of inputs, and of converters if there are any, follow
 
 
 class Placed(NamedTuple):
@@ -42,8 +42,7 @@ def trained(settings: Settings, images: Images, kind: str, progress: bool) -> Pl
     params, history = train.fit(fn, start, images.train, images.test, schedule, where, progress)
     some = jnp.asarray(images.train.features[:CALIBRATION])
     plan = place(fn, settings.hardware)(params, some)
-    if settings.hardware.dac is not None or settings.hardware.adc is not None:
-        plan = calibrate(fn)(fold_name(jax.random.key(settings.seed), "calibration"), plan, params, some)
+    plan = calibrate(fn)(fold_name(jax.random.key(settings.seed), "calibration"), plan, params, some)
     return Placed(fn, params, plan, float(history["accuracy"][-1]))
 
 

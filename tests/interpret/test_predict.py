@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 import anaxon as ax
 from anaxon.adc_ranges import with_full_scales
@@ -195,6 +196,64 @@ def test_converters():
     plan = with_full_scales(plan, {"a": 1.2, "e": 1.2})
     predicted, mean, error = squared_errors(fn, plan, params, x, 5_000)
     assert abs(predicted / mean - 1) < 0.05 + 3 * error / mean
+
+
+TWISTS = {
+    "outer product": lambda y: (y[:, :, None] * y[:, None, :]).reshape(y.shape[0], -1),
+    "one column": lambda y: y * y[:, :1],
+    "settled once": lambda y: (lambda r: r[:, ::-1][:, ::-1] + 2 * r)(jax.nn.relu(y)),
+    "both sides": lambda y: jnp.concatenate([jax.nn.relu(y), jax.nn.relu(-y), y**2], 1).reshape(-1, 3, 4).sum(1),
+    "bounds of a channel": lambda y: jnp.maximum(y, jnp.asarray([[0.0, 0.1, -jnp.inf, 0.2]])),
+}
+
+
+@pytest.mark.parametrize("name", TWISTS)
+def test_values_that_meet_again(name):
+    """Close to exact behind one layer: mean and variance of every result, of sampled chips."""
+    params, x = {"w": 0.3 * jax.random.normal(jax.random.key(0), (5, 4))}, jax.random.normal(jax.random.key(3), (2, 5))
+    fn = lambda p, x: TWISTS[name](x @ p["w"])  # noqa: E731
+    plan = ax.place(fn, hardware(0.1))(params, x)
+    mean, cov = ax.predict(fn)(plan, params, x)
+    chips = 20_000
+    found = sampled(fn, plan, params, x, chips)
+    variance = found.var(0)
+    away = found - found.mean(0)
+    error = np.sqrt(((away**4).mean(0) - variance**2) / chips)  # of the sampled variances
+    five = lambda e: 5 * e + 1e-6  # noqa: E731
+    assert np.all(np.abs(np.asarray(mean).reshape(2, -1) - found.mean(0)) < five(np.sqrt(variance / chips)))
+    assert np.all(np.abs(np.diagonal(cov, axis1=1, axis2=2) - variance) < five(error) + 0.01 * variance)
+
+
+def test_how_often():
+    """A truth value's mean is a chance; quadrature of a jump is off by its step."""
+    params, x = {"w": jnp.asarray([[0.5, 1.0], [-0.25, 0.75]])}, jnp.asarray([[1.0, 0.5]])
+    fn = lambda p, x: (x @ p["w"]) > 1.3  # noqa: E731
+    mean, cov = ax.predict(fn)(ax.place(fn, hardware(0.1))(params, x), params, x)
+    spread = 0.1 * 2**0.5 * 1.25**0.5
+    chance = norm.sf((1.3 - np.array([0.375, 1.375])) / spread)
+    np.testing.assert_allclose(mean[0], chance, atol=0.013)
+    np.testing.assert_allclose(np.diag(cov[0]), chance * (1 - chance), atol=0.013)
+
+
+def test_rounding_of_what_is_zero():
+    """Inactive units are encoded without any error."""
+    hw = ax.Hardware(device=ax.Gaussian(sigma=5e-4), array=ANALOG, dac=ax.DAC(bits=5))
+    params = {"a": jax.random.normal(jax.random.key(0), (4, 24)), "b": jax.random.normal(jax.random.key(1), (24, 3))}
+    fn = lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"]  # noqa: E731
+    x = jax.random.normal(jax.random.key(9), (64, 4))
+    plan = ax.calibrate(fn)(jax.random.key(3), ax.place(fn, hw)(params, x), params, x)
+    predicted, mean, error = squared_errors(fn, plan, params, x, 500)
+    assert abs(predicted / mean - 1) < 0.15 + 3 * error / mean
+
+
+def test_whole_numbers_and_half_precision_say_so():
+    params, x = residual_params(), jnp.ones((1, 8))
+    fn = lambda p, x: ((x @ p["a"]) > 0).sum(-1)  # noqa: E731
+    with pytest.raises(TypeError, match="values that vary have no moments"):
+        ax.predict(fn)(placed(fn, params, x), params, x)
+    fn = lambda p, x: x.astype(jnp.bfloat16) @ p["a"].astype(jnp.bfloat16)  # noqa: E731
+    with pytest.raises(TypeError, match="moments of bfloat16 are not followed"):
+        ax.predict(fn)(placed(fn, params, x), params, x)
 
 
 def test_vcm_cells():

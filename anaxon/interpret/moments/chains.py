@@ -23,11 +23,11 @@ ELEMENTWISE = frozenset(
     """
     abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy copy_p cos cosh
     digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p logistic lt max
-    min mul name ne neg nextafter not optimization_barrier or pow reduce_precision rem round rsqrt select_n sign sin
+    min mul name ne neg nextafter not or pow reduce_precision rem round rsqrt select_n sign sin
     sinh sqrt square stop_gradient sub tan tanh xor
     """.split()  # noqa: SIM905
 )
-STILL = frozenset(("convert_element_type", "copy", "copy_p", "name", "optimization_barrier", "stop_gradient"))
+STILL = frozenset(("convert_element_type", "copy", "copy_p", "name", "stop_gradient"))
 
 
 @dataclass(eq=False)
@@ -55,6 +55,8 @@ def base_of(value: Random | Chain) -> Random:
 def extended(eqn: Any, operands: list[Any]) -> Chain:
     """A chain by one more operation: `operands` are numbers, or values with one base."""
     links = {i: chain_of(v) for i, v in enumerate(operands) if isinstance(v, Random | Chain)}
+    if len(links) == 1 and _is_affine(eqn, next(iter(links))):
+        links = {i: chain_of(v.settled or v) for i, v in links.items()}  # what was settled once is that value
     first = next(iter(links.values()))
 
     def fn(x: Array) -> Array:
@@ -63,6 +65,12 @@ def extended(eqn: Any, operands: list[Any]) -> Chain:
     out = eqn.outvars[0].aval
     form = _form(eqn, operands, links) if jnp.issubdtype(out.dtype, jnp.floating) else None
     return Chain(first.base, fn, tuple(out.shape), out.dtype, form)
+
+
+def _is_affine(eqn: Any, place: int) -> bool:
+    """Whether one more operation with numbers is affine in the operand at `place`."""
+    name = eqn.primitive.name
+    return name in STILL or name in ("add", "add_any", "sub", "neg", "mul") or (name == "div" and place == 0)
 
 
 def _form(eqn: Any, operands: list[Any], links: dict[int, Chain]) -> Clip | None:
@@ -103,6 +111,8 @@ def _limited(form: Clip, at_least: bool, bound: Any) -> Clip | None:
     """The form limited from one side; None where the direction of the slope is not known while tracing."""
     if not isinstance(form.scale, float | int | np.number) or form.scale == 0:
         return None
+    if isinstance(bound, float | np.number | np.ndarray) and np.ndim(bound) == 0 and np.isinf(bound):
+        return form if at_least == (bound < 0) else None
     at = (bound - form.offset) / form.scale
     limit = jnp.maximum if at_least == (form.scale > 0) else jnp.minimum
     low, high = (None if x is None else limit(x, at) for x in (form.low, form.high))
@@ -111,10 +121,23 @@ def _limited(form: Clip, at_least: bool, bound: Any) -> Clip | None:
     return form._replace(low=low, high=at if high is None else high)
 
 
+def as_floats(value: Random | Chain) -> Random | Chain:
+    """Truth values and whole numbers as floats, whose mean says how often."""
+    if jnp.issubdtype(value.dtype, jnp.floating) or isinstance(value, Random):
+        return value
+    return Chain(value.base, lambda x: value.fn(x).astype(value.base.dtype), value.shape, value.base.dtype, None)
+
+
 def settle(ledger: Ledger, value: Random | Chain, where: str) -> Random:
-    """A value with a mean and covariances; at most once for every chain."""
+    """A value with a mean and covariances; at most once for every chain.
+
+    Raises:
+      TypeError: for truth values or whole numbers.
+    """
     if isinstance(value, Random):
         return value
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(f"{where}: {value.dtype.name} values that vary have no moments; make them floats, elementwise")
     if value.settled is None:
         affine = value.form is not None and value.form.affine
         value.settled = _moved(ledger, value, where) if affine else _single(ledger, value, where)
@@ -128,8 +151,23 @@ def _single(ledger: Ledger, chain: Chain, where: str) -> Random:
     flat = slopes.reshape(ORDERS, n)  # matrices: a CPU's loops over six axes are several times slower
     own = _series(flat[:, :, None], flat[:, None, :], ledger.covariance(base).reshape(n, n))
     own = with_diagonal(own, found.covariance[0, 0]).reshape(*base.shape, *base.shape)
-    others = {z.number: ledger.covariance(z, base) * slopes[0] for z in list(ledger.live.values())}  # Stein's lemma
-    return ledger.add(found.mean[0].astype(chain.dtype), own, others, where)
+    others = {z.number: _across(ledger, z, chain, slopes) for z in list(ledger.live.values())}
+    value = ledger.add(found.mean[0].astype(chain.dtype), own, others, where)
+    ledger.origins[value.number] = chain
+    return value
+
+
+def _across(ledger: Ledger, z: Random, chain: Chain, slopes: Array) -> Array:
+    """The block `[*z, *chain]`: Stein's lemma, and the Hermite series where z is a function of the same value."""
+    base = chain.base
+    sibling = ledger.origins.get(z.number)
+    if sibling is None or sibling.base is not base:
+        return ledger.covariance(z, base) * slopes[0]
+    n = base.size
+    both = moments_of([sibling, chain], base.mean, ledger.variance(base))
+    flat = both.slopes.reshape(ORDERS, 2, n)
+    block = _series(flat[:, 0, :, None], flat[:, 1, None, :], ledger.covariance(base).reshape(n, n))
+    return with_diagonal(block, both.covariance[0, 1]).reshape(*base.shape, *base.shape)
 
 
 def _moved(ledger: Ledger, value: Chain, where: str) -> Random:

@@ -29,6 +29,20 @@ def _moments(plan: Plan, site: Site, weight: Array, scale: Array) -> PairMoments
     return pair_moments(plan.of(site).cells, target, None if array.weight_bits is None else array.cell_levels)
 
 
+def check_followed(plan: Plan) -> None:
+    """Raises `ValueError` for what neither `predict` nor `linearised` follows, naming the weight."""
+    for site, ranges in zip(plan.sites, plan.ranges, strict=True):
+        hw = plan.of(site)
+        if hw.activation is not None:
+            raise ValueError(f"{site.path}: ends in a ramp ADC, whose codes are not followed; sample chips")
+        if hw.adc is not None and hw.adc.has_columns:
+            raise ValueError(f"{site.path}: offset and gain errors of its ADC's columns are not followed; sample chips")
+        if hw.dac is not None and ranges.input is None:
+            raise ValueError(f"{site.path}: its input range follows the data; `calibrate` the plan first")
+        if hw.adc is not None and ranges.column is None and hw.adc.full_scale is None:
+            raise ValueError(f"{site.path}: its ADC range follows the columns; `calibrate` the plan first")
+
+
 def mean_chip(plan: Plan, params: PyTree) -> Chip:
     """The expected chip as one that reads: every pair passes its mean current, read noise is the device's."""
     hardware = tuple(hw if hw.is_ideal else replace(hw, device=Expected(device=hw.cells)) for hw in plan.hardware)

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,7 @@ class Ledger:
     def __init__(self) -> None:
         self.live: weakref.WeakValueDictionary[int, Random] = weakref.WeakValueDictionary()
         self.blocks: dict[tuple[int, int], Array] = {}
+        self.origins: dict[int, Any] = {}  # of values that are a function of another, by number
 
     def covariance(self, a: Random, b: Random | None = None) -> Array:
         """The block `[*a, *b]`; of a value with itself without `b`."""
@@ -98,6 +100,7 @@ class Ledger:
         return self.add(value.mean, own, blocks, where)
 
     def _free(self, number: int) -> None:
+        self.origins.pop(number, None)
         for pair in [p for p in self.blocks if number in p]:
             del self.blocks[pair]
 

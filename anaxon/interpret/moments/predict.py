@@ -15,13 +15,14 @@ from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.analog import placed_of
 from anaxon.interpret.moments import chains, rules
 from anaxon.interpret.moments.chains import Chain
-from anaxon.interpret.moments.expected import expected
+from anaxon.interpret.moments.expected import check_followed, expected
 from anaxon.interpret.moments.ledger import Ledger, Random, check_size
 from anaxon.interpret.moments.reads import Columns, read
 from anaxon.interpret.placed import Placed
-from anaxon.interpret.plan import Chip, Plan, Site
+from anaxon.interpret.plan import Chip, Plan
 from anaxon.interpret.product import Product, product_of
 from anaxon.interpret.values import Joined, Param
+from anaxon.normal import clip_moments
 from anaxon.types import Array, PyTree
 
 
@@ -50,7 +51,7 @@ class Propagation(trace.Walk):
 
     def _settled(self, value: Any) -> Any:
         if isinstance(value, Random | Chain):
-            return chains.settle(self.ledger, value, "the result")
+            return chains.settle(self.ledger, chains.as_floats(value), "the result")
         return self.digital(value)
 
     def equation(self, eqn: Any, values: list[Any]) -> list[Any]:
@@ -76,6 +77,8 @@ class Propagation(trace.Walk):
             raise TypeError(f"{weight.path}: concatenated weights have no rule; use `linearised`, which needs none")
         if isinstance(operand, Param):
             operand = self.digital(operand)
+        if eqn.outvars[0].aval.dtype.itemsize < 4:
+            raise TypeError(f"{weight.path}: moments of {eqn.outvars[0].aval.dtype.name} are not followed; use float32")
         if weight.path in self.seen:
             raise TypeError(
                 f"{weight.path}: read a second time, by the same cells; the two results depend on each other, which is "
@@ -85,8 +88,12 @@ class Propagation(trace.Walk):
         return [self._read(weight, operand, eqn, place)]
 
     def _varying(self, eqn: Any, values: list[Any]) -> list[Any]:
-        values = [v if isinstance(v, Random | Chain) else self.digital(v) for v in values]
         name, where = eqn.primitive.name, _where(eqn)
+        if name == "optimization_barrier":
+            return list(values)
+        shape = tuple(eqn.outvars[0].aval.shape)
+        wide = lambda x: jnp.broadcast_to(x, shape) if name in chains.ELEMENTWISE and jnp.ndim(x) else x  # noqa: E731
+        values = [v if isinstance(v, Random | Chain) else wide(self.digital(v)) for v in values]
         bases = {chains.base_of(v).number for v in values if isinstance(v, Random | Chain)}
         if name in chains.ELEMENTWISE and name not in rules.RULES and len(bases) == 1 and _alike(eqn, values):
             return [chains.extended(eqn, values)]
@@ -122,7 +129,7 @@ class Propagation(trace.Walk):
             limit = jnp.where(limit == 0, 1.0, limit)
             return encode(x, limit), limit
         if ranges.input is None and not (hw.dac is None and getattr(hw.cells, "ohmic", False)):
-            raise ValueError(f"{weight.path}: its input range follows the data; `calibrate` the plan before `predict`")
+            raise ValueError(f"{weight.path}: its input range follows the data; `calibrate` the plan first")
         if ranges.input is None:
             return operand, jnp.float32(1.0)  # without a DAC and with linear cells the range cancels
         limit = jnp.asarray(ranges.input, jnp.float32)
@@ -131,8 +138,20 @@ class Propagation(trace.Walk):
         if hw.dac is None:
             return limited, limit
         settled = chains.settle(self.ledger, limited, weight.path)
-        rounding = jnp.full(settled.shape, 1.0 / (12 * hw.dac.levels**2), settled.dtype)
-        return self.ledger.with_noise(settled, rounding, weight.path), limit
+        variance = self.ledger.variance(settled)
+        moving = self._moving(operand) * (variance > 0) / (12 * hw.dac.levels**2)
+        exact = jnp.where(variance > 0, settled.mean, hw.dac.encode(settled.mean, jnp.ones_like(limit)))
+        certain = self.ledger.derive(exact, [settled], [lambda v: v], weight.path)
+        return self.ledger.with_noise(certain, moving, weight.path), limit
+
+    def _moving(self, operand: Random | Chain) -> Array:
+        """The chance that a value is not held at a bound, a ReLU's zero: that is encoded without any rounding."""
+        form = operand.form if isinstance(operand, Chain) else None
+        if form is None or form.affine:
+            return jnp.ones(operand.shape, jnp.float32)
+        base = chains.base_of(operand)
+        free = form._replace(scale=1.0, offset=0.0)
+        return clip_moments(free, base.mean, self.ledger.variance(base)).slopes[0, 0]
 
     def _drives(self, hw: Any, code: Any) -> tuple[list[Any], list[Any]]:
         drives = lambda c: xbar.drives(hw.cells, hw.dac or xbar.EXACT_DAC, c)  # noqa: E731
@@ -216,8 +235,7 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
 
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> tuple[PyTree, Array]:
         program.check_weights(plan, params)
-        for site in plan.sites:
-            _check(plan, site)
+        check_followed(plan)
         return mapped(plan, params, inputs)
 
     return run
@@ -241,12 +259,6 @@ def _loop_message(name: str, values: list[Any]) -> str:
         f"{', '.join(weights) or 'the function'}: {name} reads its weights at every step, or computes with values that "
         "vary; that is not followed. Use `linearised`"
     )
-
-
-def _check(plan: Plan, site: Site) -> None:
-    hw = plan.of(site)
-    if hw.activation is not None:
-        raise ValueError(f"{site.path}: ends in a ramp ADC, whose codes are not followed; use `linearised`")
 
 
 def _one(fn: Callable, chip: Chip, inputs: tuple) -> tuple[PyTree, Array]:

@@ -24,7 +24,7 @@ from jax import lax
 from anaxon.crossbar import array as xbar
 from anaxon.device.moments import PairMoments
 from anaxon.interpret import jaxpr as jx
-from anaxon.interpret.moments.ledger import Ledger, Random
+from anaxon.interpret.moments.ledger import Ledger, Random, check_size
 from anaxon.interpret.placed import Placed
 from anaxon.interpret.product import Product
 from anaxon.normal import Clip, clip_moments
@@ -128,6 +128,7 @@ class Columns:
         """`E[u u']` of terms a and b as `[n, n]` with a row and column of zeros behind, for padding."""
         flat = mean.reshape(mean.shape[0], -1)
         n = flat.shape[1]
+        check_size((n,), flat.dtype, self.weight.path)
         table = None if covariance is None else covariance.reshape(flat.shape * 2)
         both = range(flat.shape[0])
         pair = lambda a, b: flat[a][:, None] * flat[b][None] + (0 if table is None else table[a, :, b, :])  # noqa: E731

@@ -77,7 +77,8 @@ def is_linear(eqn: Any, operands: list[Any]) -> bool:
 
 def product(ledger: Ledger, eqn: Any, operands: list[Any], where: str) -> list[Any]:
     """`x * y` of normal values that may depend on each other (Isserlis)."""
-    x, y = operands
+    shape = tuple(eqn.outvars[0].aval.shape)
+    x, y = (_broadcast(ledger, v, shape, where) for v in operands)
     m, n = x.mean, y.mean
     axes = len(x.shape)
     outer = lambda a, b: a.reshape(*a.shape, *(1,) * axes) * b  # noqa: E731
@@ -89,6 +90,14 @@ def product(ledger: Ledger, eqn: Any, operands: list[Any], where: str) -> list[A
     for z in list(ledger.live.values()):
         others[z.number] = ledger.covariance(z, y) * m + ledger.covariance(z, x) * n
     return [ledger.add(m * n + shared, own, others, where)]
+
+
+def _broadcast(ledger: Ledger, value: Random, shape: tuple[int, ...], where: str) -> Random:
+    """With axes of extent 1 repeated, as an operation's result has them."""
+    if value.shape == shape:
+        return value
+    wide = lambda v: jnp.broadcast_to(v, shape)  # noqa: E731
+    return ledger.derive(wide(value.mean), [value], [wide], where)
 
 
 def applied(ledger: Ledger, eqn: Any, values: list[Any], where: str) -> list[Any]:
