@@ -47,6 +47,7 @@ def finished(tmp_path_factory):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_predictions_stand_beside_samples(finished):
     record, rows = json.loads((finished / "results.json").read_text()), cache.load(finished / "ensemble.npz")[0]
     (line,) = record["networks"]["plain"]["lines"]
@@ -58,6 +59,7 @@ def test_predictions_stand_beside_samples(finished):
     assert line["trusted"] and 0 <= line["flip"] <= 1
 
 
+@pytest.mark.slow
 def test_windows_at_equal_power(finished):
     rows = json.loads((finished / "results.json").read_text())["tuned"]["rows"]
     by_choice = {row["choice"]: row for row in rows}
@@ -68,6 +70,7 @@ def test_windows_at_equal_power(finished):
     assert errors == sorted(errors) and by_choice["layer"]["predicted"] <= by_choice["uniform"]["predicted"]
 
 
+@pytest.mark.slow
 def test_the_report_is_one_file(finished):
     page = (finished / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 5 and "http" not in page.replace("http-equiv", "")

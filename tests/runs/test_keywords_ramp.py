@@ -121,6 +121,7 @@ def test_a_finished_run_is_not_run_again_and_resume_reads_it(finished, monkeypat
     assert "is finished" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_interrupted_between_points_it_goes_on_to_the_same_answers(finished, rows, monkeypatch, tmp_path):
     config, out = install(monkeypatch, finished[0].parent), tmp_path / "again"
     real, done = keywords_ramp.on_chips, []
