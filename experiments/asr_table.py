@@ -5,17 +5,16 @@
 # %%
 import json
 import sys
-import time
 from pathlib import Path
+
+from anaxon.report import markdown
 
 
 def main(folder: Path, title: str) -> None:
     """Prints everything from `results.json`."""
     file = folder / "results.json"
-    r, date = json.loads(file.read_text()), time.strftime("%d %B %Y", time.gmtime(file.stat().st_mtime))
-    versions = ", ".join(f"{name} {r['versions'][name]}" for name in ("python", "jax", "flax", "anaxon"))
-    print(f"# {title}\n\n{date}, {r['device']['kind']}, {versions}. Configuration {r['config_hash']}, "
-          f"seeds {', '.join(str(r['seed'] + i) for i in range(r['config']['study']['seeds']))}.\n")  # fmt: skip
+    r = json.loads(file.read_text())
+    print(f"# {title}\n\n{markdown.origin(r, file.stat().st_mtime)} {r['config']['study']['seeds']} training(s).\n")
     data, study = r["data"], r["config"]["study"]
     synthetic = "**This speech is synthetic**: it says nothing about error rates on real speech. " * data["synthetic"]
     print(f"Data: {data['name']}, checksum {data['checksum']}. {synthetic}Test set {data['splits']['test']['words']:,} "
@@ -25,18 +24,18 @@ def main(folder: Path, title: str) -> None:
     rows = [
         (n["bits"], n["kind"] or "as configured", percent(n["float"]), percent(n["quantised"])) for n in r["networks"]
     ]
-    table(("bits", "network", "float WER [%]", "quantised WER [%]"), rows)
+    print_table(("bits", "network", "float WER [%]", "quantised WER [%]"), rows)
     print("## On chips\n")
     head = ("bits", "condition", "digital, same sentences [%]", "WER [%]", "over digital [points]", "standard errors",
             "removed [%]", "KL [mnats/frame]", "error of linear_pos [%]", "ADC energy")  # fmt: skip
-    table(head, [condition(c, r["layers"]) for c in r["conditions"]])
+    print_table(head, [condition(c, r["layers"]) for c in r["conditions"]])
     print("## Where the uncertainty comes from (standard deviations, points of WER)\n")
     effects = ("seed", "chip", "utterance", "seed_utterance", "rest")
     rows = [(c["bits"], c["condition"], *(root(c["components"][e]) for e in effects)) for c in r["conditions"]]
-    table(("bits", "condition", "seed", "chip", "utterance", "seed x utterance", "rest"), rows)
+    print_table(("bits", "condition", "seed", "chip", "utterance", "seed x utterance", "rest"), rows)
     print("## Goals\n")
     marks = {True: "met", False: "not met", None: "not resolved: the interval holds the bound"}
-    table(
+    print_table(
         ("what", "obtained", "asked", ""), [(g["what"], g["obtained"], g["asked"], marks[g["met"]]) for g in r["goals"]]
     )
 
@@ -69,11 +68,8 @@ def root(variance: float | None) -> str:
     return "-" if variance is None else f"{100 * variance**0.5:.2f}"
 
 
-def table(head: tuple, rows: list) -> None:
-    """Prints Markdown."""
-    for row in (head, ("---",) * len(head), *rows):
-        print("| " + " | ".join(str(x) for x in row) + " |")
-    print()
+def print_table(head: tuple, rows: list) -> None:
+    print(markdown.table(head, rows))
 
 
 # %%

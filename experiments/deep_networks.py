@@ -4,7 +4,7 @@
 # `linearised` give, beside thousands of chips. With depth and noise the results' tails grow (products of many layers'
 # errors), which no second moment knows of: the excess kurtosis says where.
 #
-# `python experiments/deep_networks.py [--chips 8000] [--inputs 8]`
+# `python experiments/deep_networks.py [--chips 8000] [--inputs 8]` prints `experiments/results/deep_networks.md`.
 
 # %%
 import argparse
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import anaxon as ax
+from anaxon.report import markdown
 
 WIDTH, CLASSES = 64, 10
 
@@ -63,14 +64,23 @@ def main():
     options.add_argument("--chips", type=int, default=8000)
     options.add_argument("--inputs", type=int, default=8)
     given = options.parse_args()
-    print("layers  skips  sigma   predicted  first order  sampled (s.e.)       kurtosis")
+    rows = []
     for depth, skips in ((5, False), (14, False), (14, True), (30, False)):
         for sigma in (0.001, 0.01, 0.03):
             predicted, first, error, s_e, kurtosis = compared(depth, sigma, skips, given.chips, given.inputs)
-            print(
-                f"{depth + 1:6}  {'yes' if skips else 'no ':5}  {sigma:<6g}  {predicted / error - 1:+9.1%}  "
-                f"{first / error - 1:+11.1%}  {error:.4g} ({s_e / error:.1%})  {kurtosis:+9.2f}"
+            row = (
+                f"{predicted / error - 1:+.1%}",
+                f"{first / error - 1:+.1%}",
+                f"{s_e / error:.1%}",
+                f"{kurtosis:+.2f}",
             )
+            rows.append((depth + 1, "yes" if skips else "no", sigma, f"{error:.4g}", *row))
+    head = ("layers", "skips", "sigma", "sampled error", "`predict`", "`linearised`", "s.e. of sampling", "kurtosis")
+    command = f"`python experiments/deep_networks.py --chips {given.chips} --inputs {given.inputs}`"
+    where = f"jax {jax.__version__}, {jax.default_backend()}"
+    print(f"# Predicted errors of deep random networks\n\n{command}, {where}.")
+    print("Mean squared errors; deviations of the predicted ones from those of sampled chips.\n")
+    print(markdown.table(head, rows))
 
 
 if __name__ == "__main__":

@@ -140,21 +140,29 @@ def observed(
 
 def walked(fn: Callable[..., Any], machine: Simulator, chip: Chip, params: PyTree | None, *inputs: PyTree) -> Any:
     """The function's result on a chip, as a machine reads it."""
-    names, leaves, treedef = paths.flatten(chip.tree, is_crossbar)
-    exact = paths.flatten(params)[1] if params is not None else [None] * len(leaves)
-    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) if is_crossbar(x) else x for x in leaves]
-    jaxpr, out_tree = jx.trace(fn, treedef.unflatten(shapes), *inputs)
-    values = [
-        placed_of(chip, x, w, params is not None) if is_crossbar(x) else Param(x, frozenset({name}))
-        for name, x, w in zip(names, leaves, exact, strict=True)
-    ]
+    jaxpr, out_tree, values = opened(fn, chip, params, *inputs)
     walk = trace.Walk(machine)
     outs = [walk.digital(o) for o in walk.run(jaxpr, [*values, *jax.tree.leaves(inputs)])]
     machine.scope.settle()
     return out_tree.unflatten(outs)
 
 
-def placed_of(chip: Chip, crossbar: Crossbar, exact: Array | None, indexed: bool) -> Placed:
+def opened(
+    fn: Callable[..., Any], chip: Chip, params: PyTree | None, *inputs: PyTree
+) -> tuple[Any, Any, list[Placed | Param]]:
+    """The traced function, its result's tree, and the chip's leaves as a walk takes them; inputs may be shapes."""
+    names, leaves, treedef = paths.flatten(chip.tree, is_crossbar)
+    exact = paths.flatten(params)[1] if params is not None else [None] * len(leaves)
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) if is_crossbar(x) else x for x in leaves]
+    jaxpr, out_tree = jx.trace(fn, treedef.unflatten(shapes), *inputs)
+    values = [
+        _placed(chip, x, w, params is not None) if is_crossbar(x) else Param(x, frozenset({name}))
+        for name, x, w in zip(names, leaves, exact, strict=True)
+    ]
+    return jaxpr, out_tree, values
+
+
+def _placed(chip: Chip, crossbar: Crossbar, exact: Array | None, indexed: bool) -> Placed:
     """A crossbar as the walk carries it, before any view."""
     i = chip.plan.index(crossbar.path)
     site = chip.plan.sites[i]

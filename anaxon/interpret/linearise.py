@@ -56,13 +56,12 @@ def tap(z: Array, variance: Array, account: Array) -> Array:
     return z
 
 
-def _tap_forward(z: Array, variance: Array, account: Array) -> tuple[Array, tuple]:
+def _tap_forward(z: Array, variance: Array, account: Array) -> tuple[Array, Array]:
     del account
-    return z, (variance, variance)
+    return z, variance
 
 
-def _tap_backward(kept: tuple, cotangent: Array) -> tuple[Array, Array, Array]:
-    variance, _ = kept
+def _tap_backward(variance: Array, cotangent: Array) -> tuple[Array, Array, Array]:
     return cotangent, jnp.zeros_like(variance), jnp.sum(variance * cotangent**2)
 
 
@@ -105,8 +104,9 @@ class Accountant(simulation.Simulator):
 def linearised(fn: Callable[..., Array]) -> Callable[..., Spread]:
     """Transforms `fn(params, *inputs)` into `(plan, params, *inputs) -> Spread`, by the delta method.
 
-    Right where deviations are small: a kink (ReLU) that they often cross makes the variance too large, by 5 to 15 % in
-    networks of five layers at 1 to 3 % of full scale. `predict` follows kinks, but not loops, softmax or normalisation.
+    Right where deviations are small: a kink (ReLU) that they often cross makes the variance too large, the more the
+    deeper (`experiments/deep_networks.py` shows how much). `predict` follows kinks, but not loops, softmax or
+    normalisation.
     ADC rounding counts as white noise, a DAC rounds as it does. For the variance of a difference of outputs (does a
     class flip?), let `fn` return that.
 
@@ -148,12 +148,8 @@ def _pulled(fn: Callable, chip: Chip, inputs: tuple) -> tuple[Array, Callable, d
 
 
 def _example(out: Any) -> Array:
-    if (
-        not hasattr(out, "shape")
-        or len(out.shape) == 0
-        or out.shape[0] != 1
-        or not jnp.issubdtype(out.dtype, jnp.floating)
-    ):
+    single = hasattr(out, "shape") and len(out.shape) > 0 and out.shape[0] == 1
+    if not single or not jnp.issubdtype(out.dtype, jnp.floating):
         shapes = jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x).name), out)
         raise ValueError(f"fn: expected one result of floats with the inputs' leading axis, 1 here; got {shapes}")
     return out[0]

@@ -64,7 +64,7 @@ def _tiles(record: dict[str, Any]) -> list[tuple[str, str, str]]:
         found.append((f"{kind}: predicted error", f"{line['predicted']:.4g}", note))
     rows = [r for r in record["tuned"]["rows"] if r["choice"] in ("layer", "column")]
     for choice in ("layer", "column"):
-        best = min((r for r in rows if r["choice"] == choice), key=lambda r: r["ratio"]["mean"])
+        best = max((r for r in rows if r["choice"] == choice), key=lambda r: r["budget"])
         low, high = best["ratio"]["ci95"]
         note = f"of the uniform window's, at {best['budget']:.0%} of full power; 95 % [{low:.2f}, {high:.2f}]"
         found.append((f"Error, a window per {choice}", f"{best['ratio']['mean']:.2f} ×", note))
@@ -108,12 +108,14 @@ def _tuned(tuned: dict[str, Any]) -> str:
                      f"{r['sampled']['mean']:.4g}", f"[{low:.4g}, {high:.4g}]", f"{r['ratio']['mean']:.3f}",
                      f"[{a:.3f}, {b:.3f}]", html.percent(r["accuracy"]["mean"])])  # fmt: skip
     said = "; ".join(f"<b>{k}</b>: {escape(v)}" for k, v in CHOICES.items())
+    beyond = "".join(f" Left out: {escape(x)}." for x in tuned["out_of_reach"])
     seconds = tuned["seconds"]
-    return (
+    told = (
         f"<p>{said}. Power is relative to full windows for every tensor, {tuned['full_power']:.4g} g_max v_max² an "
         f"example. Sensitivities took {seconds['sensitivities']:.1f} s with compiling, windows "
-        f"{1000 * seconds['windows']:.0f} ms a budget.</p>{html.card(html.table(head, rows, (0, 2, 3, 4, 5, 6, 7, 8)))}"
+        f"{1000 * seconds['windows']:.0f} ms a budget.{beyond}</p>"
     )
+    return told + html.card(html.table(head, rows, (0, 2, 3, 4, 5, 6, 7, 8)))
 
 
 def _speed(networks: dict[str, Any]) -> str:

@@ -3,15 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
 from anaxon import statistics
 from anaxon.data import images
 from anaxon.data.images import Images
+from anaxon.flax import functional
 from anaxon.interpret.place import place
 from anaxon.interpret.plan import Plan
+from anaxon.models.convnet import NETWORKS
 from anaxon.runs import error_measures, error_settings, error_tuning, plan_record, record
 from anaxon.runs.error_measures import Panel
 from anaxon.runs.error_networks import Placed, trained
@@ -19,18 +23,11 @@ from anaxon.runs.error_settings import Settings
 from anaxon.runs.folder import REPORT, RunFolder
 
 KURTOSIS = 0.5  # of the results, from which the Gaussian prediction is no longer trusted
-Rows = dict[str, np.ndarray]
 read = error_settings.read
 
 
 def planned(settings: Settings) -> Plan:
     """The plan of the first untrained network: what `anaxon explain` prints."""
-    import jax.numpy as jnp
-    from flax import nnx
-
-    from anaxon.flax import functional
-    from anaxon.models.convnet import NETWORKS
-
     fn, params = functional(NETWORKS[settings.study.networks[0]](settings.model, rngs=nnx.Rngs(0)))
     return place(fn, settings.hardware)(params, jnp.zeros((1, 28, 28)))
 

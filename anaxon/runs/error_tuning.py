@@ -33,29 +33,34 @@ def chosen(net: Placed, sigma: float, split: Split, count: int, budgets: tuple[f
     """Windows for every budget and choice, with predicted error and power; and the seconds that choosing took."""
     plan, x = at_sigma(net.plan, sigma), jnp.asarray(split.features[:count])
     start = time.perf_counter()
-    by_layer, by_column = (
-        jax.block_until_ready(tune.trade(net.fn, per)(plan, net.params, x)) for per in ("site", "column")
-    )
+    by_column = jax.block_until_ready(tune.trade(net.fn, "column")(plan, net.params, x))
+    by_layer = tune.by_site(by_column)
     measured = time.perf_counter() - start
     full = float(by_layer.power_at(dict.fromkeys(by_layer.error, 1.0)))
     largest = largest_weights(net)
-    rows, windows, start = [], {}, time.perf_counter()
+    rows, windows, out_of_reach, start = [], {}, [], time.perf_counter()
     for share in budgets:
-        found = {
-            "uniform": tune.uniform(by_layer, share * full, largest),
-            "tensor": tune.uniform(by_layer, share * full),
-            "layer": tune.least_error(by_layer, share * full),
-            "column": tune.least_error(by_column, share * full),
-        }
+        try:
+            found = {
+                "uniform": tune.uniform(by_layer, share * full, largest),
+                "tensor": tune.uniform(by_layer, share * full),
+                "layer": tune.least_error(by_layer, share * full),
+                "column": tune.least_error(by_column, share * full),
+            }
+        except ValueError as error:
+            out_of_reach.append(f"{share:.0%} of full power: {error}")
+            continue
         for name, w in found.items():
             given = by_column if name == "column" else by_layer
             windows[f"{share:g}/{name}"] = w
             rows.append({"budget": share, "choice": name, "predicted": float(given.error_at(w)),
                          "power": float(given.power_at(w)),
                          "largest": float(max(v.max() for v in w.values()))})  # fmt: skip
+    if not rows:
+        raise ValueError(f"study.budgets: none is within reach; {out_of_reach[0]}")
     solved = time.perf_counter() - start
-    return {"rows": rows, "windows": windows, "full_power": full,
-            "seconds": {"sensitivities": measured, "windows": solved / max(1, len(rows))}}  # fmt: skip
+    return {"rows": rows, "windows": windows, "full_power": full, "out_of_reach": out_of_reach,
+            "seconds": {"sensitivities": measured, "windows": solved / len(budgets)}}  # fmt: skip
 
 
 def largest_weights(net: Placed) -> dict[str, float]:

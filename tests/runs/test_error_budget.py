@@ -28,7 +28,7 @@ images = 2
 chips = 48
 tuned_images = 4
 tuned_chips = 8
-budgets = [0.1]
+budgets = [0.1, 1.0]
 [hardware.device]
 kind = "gaussian"
 sigma = 0.01
@@ -61,7 +61,10 @@ def test_predictions_stand_beside_samples(finished):
 
 @pytest.mark.slow
 def test_windows_at_equal_power(finished):
-    rows = json.loads((finished / "results.json").read_text())["tuned"]["rows"]
+    tuned = json.loads((finished / "results.json").read_text())["tuned"]
+    rows = tuned["rows"]
+    (beyond,) = tuned["out_of_reach"]  # one conductance for all weights never draws as much as full windows
+    assert beyond.startswith("100% of full power: power_budget: full windows draw") and len(rows) == 4
     by_choice = {row["choice"]: row for row in rows}
     assert set(by_choice) == {"uniform", "tensor", "layer", "column"}
     powers = [row["power"] for row in rows]

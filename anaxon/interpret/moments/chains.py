@@ -176,6 +176,12 @@ def _moved(ledger: Ledger, value: Chain, where: str) -> Random:
     return ledger.derive(value.fn(value.base.mean).astype(value.dtype), [value.base], [lambda v: scale * v], where)
 
 
+def mean_of(ledger: Ledger, value: Random | Chain) -> Array:
+    """Its mean alone."""
+    base = base_of(value)
+    return moments_of([chain_of(value)], base.mean, ledger.variance(base)).mean[0]
+
+
 def jointly(ledger: Ledger, chains: list[Chain], where: str) -> Random:
     """Several functions of one base as one value `[K, *shape]`: their covariances at one variable are exact."""
     base, count = chains[0].base, len(chains)

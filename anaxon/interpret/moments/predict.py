@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from anaxon.converter.dac import encode_exact
 from anaxon.crossbar import array as xbar
-from anaxon.interpret import control, paths, program, trace
+from anaxon.interpret import control, program, trace
 from anaxon.interpret import jaxpr as jx
-from anaxon.interpret.analog import placed_of
+from anaxon.interpret.analog import opened
 from anaxon.interpret.moments import chains, rules
 from anaxon.interpret.moments.chains import Chain
 from anaxon.interpret.moments.expected import check_followed, expected
@@ -36,17 +36,9 @@ class Propagation(trace.Walk):
 
     def through(self, fn: Callable, chip: Chip, *inputs: PyTree) -> tuple[list[Any], Any]:
         """A function's results on the expected chip, settled, and their tree; inputs may vary (`Random`)."""
-        names, leaves, treedef = paths.flatten(chip.tree, program.is_crossbar)
-        given = jax.tree.leaves(inputs)
-        shape = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype)  # noqa: E731
-        shapes = [shape(x) if program.is_crossbar(x) else x for x in leaves]
-        like = jax.tree.map(lambda x: shape(x) if isinstance(x, Random) else x, inputs)
-        jaxpr, out_tree = jx.trace(fn, treedef.unflatten(shapes), *like)
-        values = [
-            placed_of(chip, x, None, False) if program.is_crossbar(x) else Param(x, frozenset({name}))
-            for name, x in zip(names, leaves, strict=True)
-        ]
-        outs = self.run(jaxpr, [*values, *given])
+        shape = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if isinstance(x, Random) else x  # noqa: E731
+        jaxpr, out_tree, values = opened(fn, chip, None, *jax.tree.map(shape, inputs))
+        outs = self.run(jaxpr, [*values, *jax.tree.leaves(inputs)])
         return [self._settled(o) for o in outs], out_tree
 
     def _settled(self, value: Any) -> Any:
@@ -102,14 +94,11 @@ class Propagation(trace.Walk):
     def _read(self, weight: Placed, operand: Any, eqn: Any, place: int) -> Random:
         code, full_scale = self._encoded(weight, operand)
         columns = Columns(weight, product_of(eqn, place), full_scale, eqn, place)
-        hw = weight.hardware
-        signal, chi = self._drives(hw, code)
-        chi = [chains.jointly(self.ledger, [c], weight.path).mean[0] if isinstance(c, Chain) else c for c in chi]
-        varying = [v for v in signal if isinstance(v, Random | Chain)]
-        if not varying:
-            return read(self.ledger, columns, jnp.stack(signal), list(chi))
-        drive = self._stacked([chains.chain_of(v) for v in varying], weight.path)
-        return read(self.ledger, columns, drive, list(chi))
+        signal, chi = self._drives(weight.hardware, code)
+        noise = [chains.mean_of(self.ledger, c) if isinstance(c, Random | Chain) else c for c in chi]
+        varying = [chains.chain_of(v) for v in signal if isinstance(v, Random | Chain)]
+        drive = self._stacked(varying, weight.path) if varying else jnp.stack(signal)
+        return read(self.ledger, columns, drive, noise)
 
     def _stacked(self, drives: list[Chain], where: str) -> Random:
         if len(drives) > 1:
@@ -158,8 +147,8 @@ class Propagation(trace.Walk):
         if hw.dac is not None and hw.dac.encoding == "bit-serial":
             raise ValueError("DAC.encoding: 'bit-serial' reads the same cells once for every bit; use `linearised`")
         count = len(jax.eval_shape(drives, jax.ShapeDtypeStruct(code.shape, code.dtype))[0])
-        found = self._traced(lambda c: sum(map(list, drives(c)), []), code) if isinstance(code, Random | Chain) else [
-            *drives(code)[0], *drives(code)[1]]  # fmt: skip
+        both = lambda c: [term for part in drives(c) for term in part]  # noqa: E731
+        found = self._traced(both, code) if isinstance(code, Random | Chain) else both(code)
         return list(found[:count]), list(found[count:])
 
     def _traced(self, fn: Callable[[Array], Any], value: Random | Chain) -> list[Any]:

@@ -246,8 +246,6 @@ def _range(columns: Columns, z: Array) -> tuple[Array, Array]:
     weight, adc = columns.weight, columns.weight.hardware.adc
     assert adc is not None
     limit = weight.ranges.column if weight.ranges.column is not None else adc.full_scale
-    if limit is None:
-        raise ValueError(f"{weight.path}: its ADC range follows the columns; `calibrate` the plan before `predict`")
     wide = lambda x: x if x.ndim == 0 else xbar.by_column(  # noqa: E731
         x, tuple(z), weight.hardware.array.cols, weight.path)  # fmt: skip
     limit = wide(jnp.asarray(limit, z.dtype))

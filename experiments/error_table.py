@@ -1,0 +1,87 @@
+# %% [markdown]
+# # The tables of a finished error budget, as Markdown
+# `python experiments/error_table.py RUN_FOLDER [RUN_FOLDER_OF_MANY_CHIPS]` prints
+# `experiments/results/error_prediction.md`; a second run, of more chips, only adds its comparison.
+
+# %%
+import json
+import sys
+from pathlib import Path
+
+from anaxon.report import markdown
+from anaxon.runs.error_tuning import CHOICES
+
+
+def main(folders: list[Path]) -> None:
+    """Prints everything from `results.json`."""
+    print("# Errors predicted and sampled\n")
+    for folder in folders:
+        file = folder / "results.json"
+        record = json.loads(file.read_text())
+        study = record["config"]["study"]
+        data = f"Data: {record['data']['name']}, checksum {record['data']['checksum']}."
+        print(f"## {study['images']} pictures, {study['chips']:,} chips\n")
+        print(f"{markdown.origin(record, file.stat().st_mtime)} {data}")
+        print("Mean squared errors of logits; sigma is that of a cell, relative to full scale.\n")
+        compared(record)
+        if folder == folders[0]:
+            windows(record)
+            speed(record)
+
+
+def compared(record: dict) -> None:
+    rows = []
+    for kind, net in record["networks"].items():
+        for x in net["lines"]:
+            errors = (
+                f"{x['predicted']:.4g}",
+                f"{x['linearised']:.4g}",
+                f"{x['bias']:.3g}",
+                interval(x["sampled"], ".4g"),
+            )
+            ratios = (f"{x['ratio']:.3f}", f"{x['ratio_linearised']:.3f}", f"{x['kurtosis']:+.2f}")
+            rows.append((kind, x["sigma"], *errors, *ratios))
+    print(markdown.table(("network", "sigma", "`predict`", "`linearised`", "of it mean shift", "sampled, 95 %",
+                          "predicted / sampled", "first order / sampled", "excess kurtosis"), rows))  # fmt: skip
+
+
+def windows(record: dict) -> None:
+    study = record["config"]["study"]
+    said = "; ".join(f"{k}: {v}" for k, v in CHOICES.items())
+    print(f"### Windows at equal power, sigma {study['sigma']}, {study['tuned_images']} training pictures, "
+          f"{study['tuned_chips']} chips\n\n{said}. Power is relative to full windows for every tensor.\n")  # fmt: skip
+    tensor = {r["budget"]: r["sampled"]["mean"] for r in record["tuned"]["rows"] if r["choice"] == "tensor"}
+    rows = []
+    for r in record["tuned"]["rows"]:
+        error = (f"{r['largest']:.3f}", f"{r['predicted']:.4g}", interval(r["sampled"], ".4g"))
+        ratios = (interval(r["ratio"], ".3f"), f"{r['sampled']['mean'] / tensor[r['budget']]:.3f}")
+        rows.append((f"{r['budget']:.0%}", r["choice"], *error, *ratios, f"{r['accuracy']['mean']:.1%}"))
+    print(markdown.table(("power", "windows", "largest", "error, predicted", "sampled, 95 %", "of uniform, 95 %",
+                          "of tensor", "accuracy"), rows))  # fmt: skip
+
+
+def speed(record: dict) -> None:
+    print("### Seconds, without compiling: prediction, and sampling to a 95 % half-width of 2 %\n")
+    rows = []
+    for kind, net in record["networks"].items():
+        seconds, chips = [x["seconds"] for x in net["lines"]], net["speed"]
+        both = [
+            f"{min(s[k] for s in seconds):.3g} to {max(s[k] for s in seconds):.3g}" for k in ("predict", "linearised")
+        ]
+        rows.append((kind, *both, f"{chips['chips']:.0f}", f"{chips['seconds']:.3g}", f"{chips['naive']:.3g}"))
+    print(
+        markdown.table(
+            ("network", "`predict`", "`linearised`", "chips needed", "our ensemble", "loop over chips"), rows
+        )
+    )
+
+
+def interval(estimate: dict, digits: str) -> str:
+    """`0.33 [0.32, 0.35]`."""
+    lo, hi = estimate["ci95"]
+    return f"{estimate['mean']:{digits}} [{lo:{digits}}, {hi:{digits}}]"
+
+
+# %%
+if __name__ == "__main__":
+    main([Path(f) for f in sys.argv[1:]])
