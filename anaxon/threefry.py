@@ -68,3 +68,13 @@ def words(key: Array, count: int, shape: tuple[int, ...]) -> list[Array]:
     low = counters(shape)
     pairs = [hashed(key, jnp.full_like(low, j), low) for j in range(-(-count // 2))]
     return [word for pair in pairs for word in pair][:count]
+
+
+def stacked_words(key: Array, count: int, shape: tuple[int, ...]) -> Array:
+    """The words of `words` as one array `[count, *shape]`, by a program that does not grow with their number."""
+    if not is_threefry(key):
+        return jnp.stack(words(key, count, shape))
+    pairs = -(-count // 2)
+    low = jnp.broadcast_to(counters(shape), (pairs, *shape))
+    x, y = lax.optimization_barrier(hashed(key, lax.broadcasted_iota(jnp.uint32, low.shape, 0), low))
+    return jnp.stack([x, y], 1).reshape(-1, *shape)[:count]
