@@ -118,17 +118,18 @@ def normals(key: Array, count: int, shape: tuple[int, ...]) -> tuple[Array, ...]
     Four from each hash and no table: on a CPU XLA fuses them into what uses them, where they cost a sixth of those of
     `normal`. Ask for as many as stand side by side, such as the bit slices of a read.
     """
-    here = partial(_side_by_side, count=count, shape=shape)
-    return lax.platform_dependent(key, cpu=here, default=partial(_stacked, count=count, shape=shape))
+    here = partial(normals_side_by_side, count=count, shape=shape)
+    return lax.platform_dependent(key, cpu=here, default=partial(normals_stacked, count=count, shape=shape))
 
 
-def _side_by_side(key: Array, count: int, shape: tuple[int, ...]) -> tuple[Array, ...]:
+def normals_side_by_side(key: Array, count: int, shape: tuple[int, ...]) -> tuple[Array, ...]:
+    """`normals` for a CPU, written out for each of them so that XLA fuses them with their consumers."""
     pairs = [(w >> 16, w & 0xFFFF) for w in threefry.words(key, -(-count // 2), shape)]
     return tuple(_quantile(*codes) for high, low in pairs for codes in ((high, low), (low, high)))[:count]
 
 
-def _stacked(key: Array, count: int, shape: tuple[int, ...]) -> tuple[Array, ...]:
-    """The same numbers by one program for all: an accelerator has the bandwidth, and compiles a fifth as long."""
+def normals_stacked(key: Array, count: int, shape: tuple[int, ...]) -> tuple[Array, ...]:
+    """`normals` for an accelerator: the same numbers by one program for all, which compiles faster."""
     words = threefry.stacked_words(key, -(-count // 2), shape)
     high, low = words >> 16, words & 0xFFFF
     drawn = _quantile(jnp.stack([high, low], 1), jnp.stack([low, high], 1))

@@ -173,6 +173,12 @@ def test_normals_side_by_side_are_independent(side_by_side):
         assert np.abs(correlation - np.eye(7)).max() < 5 / math.sqrt(n)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8])
+def test_normals_are_the_same_numbers_on_a_cpu_and_an_accelerator(count):
+    here, there = prng.normals_side_by_side(KEY, count, (3, 5)), prng.normals_stacked(KEY, count, (3, 5))
+    np.testing.assert_array_equal(np.stack(here), np.stack(there))
+
+
 def test_normals_are_the_quantiles_of_their_codes():
     """Every 16-bit code, and the cells into which the two extreme ones are cut."""
     code = jnp.arange(prng.HALF, dtype=jnp.uint32)
