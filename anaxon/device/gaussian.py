@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 
 from anaxon import prng
@@ -26,6 +27,7 @@ class Gaussian:
       sigma_rel: std proportional to the target conductance (adds to `sigma`: `sigma + sigma_rel g`), or None.
       g_max, g_min: conductances of t = 1 and t = 0 [S].
       clipped: clip programmed conductances to the window; otherwise they may be negative.
+      stuck_off, stuck_on: shares of cells that stay at g_min, or at g_max, whatever is programmed; None for none.
       read_sigma: std of a cell's conductance noise at each read, relative to g_max, or None.
       bandwidth: of the read [Hz], for Johnson and shot noise, or None.
       temperature: for the Johnson noise [K].
@@ -39,6 +41,8 @@ class Gaussian:
     g_max: float | Array = 25e-6
     g_min: float | Array = 0.0
     clipped: bool = static(default=False)
+    stuck_off: float | Array | None = None
+    stuck_on: float | Array | None = None
     read_sigma: float | Array | None = None
     bandwidth: float | Array | None = None
     temperature: float | Array = ROOM_TEMPERATURE
@@ -48,6 +52,11 @@ class Gaussian:
         number("Gaussian.sigma_rel", self.sigma_rel, "None or a number >= 0", low=0.0)
         number("Gaussian.g_max", self.g_max, "siemens > 0", low=0.0, open_low=True)
         number("Gaussian.g_min", self.g_min, "siemens, 0 <= g_min < g_max", low=0.0)
+        for name in ("stuck_off", "stuck_on"):
+            number(f"Gaussian.{name}", getattr(self, name), "None or a share of cells in [0, 1]", low=0.0)
+        if all(isinstance(p, int | float | None) for p in (self.stuck_off, self.stuck_on)):
+            share = (self.stuck_off or 0.0) + (self.stuck_on or 0.0)
+            require(share <= 1, "Gaussian.stuck_off + Gaussian.stuck_on", share, "shares of cells, together <= 1")
         number("Gaussian.read_sigma", self.read_sigma, "None or a number >= 0, relative to g_max", low=0.0)
         number("Gaussian.bandwidth", self.bandwidth, "None or hertz > 0", low=0.0, open_low=True)
         number("Gaussian.temperature", self.temperature, "kelvin >= 0", low=0.0)
@@ -72,7 +81,18 @@ class Gaussian:
     @property
     def _one_normal(self) -> bool:
         """Whether one number describes the pair: noise that depends on no state, and no state read later."""
-        return self.sigma_rel is None and self.bandwidth is None and not self.clipped
+        return self.sigma_rel is None and self.bandwidth is None and not self.clipped and not self.has_stuck
+
+    @property
+    def has_stuck(self) -> bool:
+        """Whether some cells do not follow what is programmed."""
+        return self.stuck_off is not None or self.stuck_on is not None
+
+    @property
+    def _stuck(self) -> tuple[Array, Array]:
+        """Shares of cells that are stuck at g_min and at g_max."""
+        off, on = (jnp.float32(0.0 if p is None else p) for p in (self.stuck_off, self.stuck_on))
+        return off, on
 
     def program(self, key: Array, target: Array) -> Array:
         """Programmed conductances g / g_max `[2, S, *W]`, or the difference of the pair `[1, S, *W]`.
@@ -86,7 +106,13 @@ class Gaussian:
         g = self.g_min / self.g_max + target * self.window
         std = self.sigma if self.sigma_rel is None else self.sigma + self.sigma_rel * g
         g = g + std * prng.normal(key, g.shape)
-        return clip(g, self.g_min / jnp.asarray(self.g_max), jnp.ones((), g.dtype)) if self.clipped else g
+        floor = self.g_min / jnp.asarray(self.g_max)
+        g = clip(g, floor, jnp.ones((), g.dtype)) if self.clipped else g
+        if not self.has_stuck:
+            return g
+        off, on = self._stuck
+        chance = jax.random.uniform(prng.fold_name(key, "stuck"), g.shape)
+        return jnp.where(chance < off, floor, jnp.where(chance >= 1 - on, 1.0, g)).astype(g.dtype)
 
     def drive(self, volts: Array, v_max: Array) -> tuple[Array, ...]:
         """Ohm's law: `U / v_max`."""
@@ -125,14 +151,24 @@ class Gaussian:
         if self.clipped:
             found = clip_moments(Clip(low=floor, high=jnp.ones_like(floor)), g, variance)
             g, variance = found.mean[0], found.covariance[0, 0]
+        size = folded_mean(g, 0.0 * variance if self.clipped else variance)
+        if self.has_stuck:
+            g, variance, size = self._with_stuck(g, variance, size)
         mean, of_pair = (g[:1] - g[1:]) / self.window, (variance[:1] + variance[1:]) / self.window**2
         noise = []
         if self.read_sigma is not None:
             noise.append(jnp.full(mean.shape, 2.0, mean.dtype))
         if self.bandwidth is not None:
-            size = folded_mean(g, 0.0 * variance if self.clipped else variance)
             noise.append(size[:1] + size[1:])
         return PairMoments(mean=(mean,), covariance=((of_pair,),), noise=tuple(noise))
+
+    def _with_stuck(self, g: Array, variance: Array, size: Array) -> tuple[Array, Array, Array]:
+        """Mean, variance and mean size of conductances some of which are stuck: those of a mixture."""
+        floor = self.g_min / jnp.asarray(self.g_max)
+        (off, on), free = self._stuck, 1.0 - sum(self._stuck)
+        mean = free * g + off * floor + on
+        spread = free * (variance + (g - mean) ** 2) + off * (floor - mean) ** 2 + on * (1.0 - mean) ** 2
+        return mean, spread, free * size + off * floor + on
 
     def explain(self) -> list[tuple[str, str]]:
         """Device, programming noise and read noise, with sizes and units."""
@@ -148,6 +184,9 @@ class Gaussian:
                 f"{math.sqrt(2) * off_state / (1 - g_min / g_max):.3g} weight steps per pair at target 0",
             ),
         ]
+        if self.has_stuck:
+            off, on = (float(p) for p in self._stuck)
+            rows.append(("stuck cells", f"{off:.3g} of them at g_min, {on:.3g} at g_max"))
         if self.read_sigma is not None:
             rows.append(("read noise", f"std {float(self.read_sigma):.3g} of g_max per cell, fresh at every read"))
         if self.bandwidth is not None:

@@ -79,8 +79,9 @@ def _check(plan: Plan, site: Site) -> None:
         raise ValueError(f"{site.path}: expected one pair for a weight (weight_bits=None); got several slices")
     if hw.dac is not None and hw.dac.encoding != "amplitude":
         raise ValueError(f"DAC.encoding: power is that of amplitudes; got {hw.dac.encoding!r}")
-    if getattr(hw.cells, "clipped", False) or not _is_zero(getattr(hw.cells, "g_min", 0.0)):
-        raise ValueError(f"{site.path}: power is that of unclipped cells with g_min = 0; got {hw.cells!r}")
+    limited = getattr(hw.cells, "clipped", False) or getattr(hw.cells, "has_stuck", False)
+    if limited or not _is_zero(getattr(hw.cells, "g_min", 0.0)):
+        raise ValueError(f"{site.path}: power is that of unclipped, free cells with g_min = 0; got {hw.cells!r}")
     if plan.ranges[plan.index(site.path)].input is None:
         raise ValueError(
             f"{site.path}: full input is that of its range, which follows the data; `calibrate` the plan first"

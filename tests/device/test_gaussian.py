@@ -86,6 +86,40 @@ def test_clipped_half_normal_mean():
     assert abs(g.mean() - mean) < 5 * np.sqrt((second - mean**2) / g.size)
 
 
+STUCK = Gaussian(sigma=0.02, g_min=5e-6, g_max=25e-6, bandwidth=1e8, stuck_off=0.1, stuck_on=0.03)
+
+
+def test_stuck_cells_stay_at_the_ends_of_the_window_in_their_shares():
+    g = np.asarray(program(STUCK, np.full((2, 1, 20_000), 0.5, np.float32)), np.float64)
+    for end, share in ((0.2, 0.1), (1.0, 0.03)):
+        assert abs(np.mean(np.abs(g - end) < 1e-6) - share) < 5 * np.sqrt(share * (1 - share) / g.size)
+    free = g[(g > 0.2 + 1e-6) & (g < 1 - 1e-6)]
+    assert_moments(free, 0.6, 0.02)
+    assert ("stuck cells", "0.1 of them at g_min, 0.03 at g_max") in STUCK.explain()
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_moments_of_stuck_cells_are_those_of_many(clipped):
+    device = replace(STUCK, clipped=clipped)
+    target = pair_targets(n=100_000)
+    found = device.moments(jnp.asarray(target[:, :, :1]))
+    cells = program(device, target)
+    psi, noise = (np.asarray(x[0], np.float64) for x in (device.response(cells), device.noise_response(cells)))
+    for s in range(2):
+        away = psi[s] - psi[s].mean()
+        variance, n = away.var(), away.size
+        assert abs(psi[s].mean() - found.mean[0][0, s, 0]) < 5 * np.sqrt(variance / n)
+        assert abs(variance - found.covariance[0][0][0, s, 0]) < 5 * np.sqrt(((away**4).mean() - variance**2) / n)
+        assert abs(noise[s].mean() - found.noise[0][0, s, 0]) < 5 * noise[s].std() / np.sqrt(n)
+
+
+def test_shares_of_stuck_cells_are_at_most_all():
+    with pytest.raises(ValueError, match=r"Gaussian.stuck_off \+ Gaussian.stuck_on: expected .* got 1.2"):
+        Gaussian(stuck_off=0.6, stuck_on=0.6)
+    with pytest.raises(ValueError, match=r"Gaussian.stuck_on: expected"):
+        Gaussian(stuck_on=-0.1)
+
+
 def test_noise_terms_equal_the_equations():
     device = Gaussian(sigma=0.3, g_max=20e-6, g_min=2e-6, read_sigma=0.03, bandwidth=1e8, temperature=350.0)
     volts, v_max = np.array([0.0, 0.2, -0.6]), 0.6
