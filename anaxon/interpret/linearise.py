@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from anaxon.crossbar import array as xbar
 from anaxon.device.moments import PairMoments
 from anaxon.interpret import analog as simulation
-from anaxon.interpret.moments.expected import check_followed, mean_chip
+from anaxon.interpret.moments.expected import check_apart, check_followed, mean_chip
 from anaxon.interpret.plan import Chip, Plan
 from anaxon.interpret.product import Product
 from anaxon.interpret.program import cells_of, check_weights, is_crossbar
@@ -125,15 +125,18 @@ def linearised(fn: Callable[..., Array]) -> Callable[..., Spread]:
         chip = mean_chip(plan, params)
         return jax.lax.map(lambda xs: _one(fn, chip, jax.tree.map(lambda x: x[None], xs)), inputs)
 
+    digital = jax.jit(fn)
+
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Spread:
         check_weights(plan, params)
         check_followed(plan)
+        check_apart(digital, params, inputs)
         return mapped(plan, params, inputs)
 
     return run
 
 
-def _pulled(fn: Callable, chip: Chip, inputs: tuple) -> tuple[Array, Callable, dict[str, PairMoments]]:
+def pulled(fn: Callable, chip: Chip, inputs: tuple) -> tuple[Array, Callable, dict[str, PairMoments]]:
     """One example, a batch of one: the result, what takes a seed of it back to cells and reads, and the cells."""
     cells = cells_of(chip)
     means = {path: found.mean for path, found in cells.items()}
@@ -156,7 +159,7 @@ def _example(out: Any) -> Array:
 
 
 def _one(fn: Callable, chip: Chip, inputs: tuple) -> Spread:
-    y, pull, cells = _pulled(fn, chip, inputs)
+    y, pull, cells = pulled(fn, chip, inputs)
 
     def of_output(seed: Array) -> tuple[dict, dict]:
         slopes, reads = pull(seed.reshape(y.shape))
@@ -180,7 +183,7 @@ def sensitivities(fn: Callable[..., Array]) -> Callable[..., dict[str, Array]]:
         axes = {s.path: tuple(a + 2 for a in s.row_axes) for s in plan.sites}
 
         def one(xs: PyTree) -> tuple[dict, dict]:
-            y, pull, cells = _pulled(fn, chip, jax.tree.map(lambda x: x[None], xs))
+            y, pull, cells = pulled(fn, chip, jax.tree.map(lambda x: x[None], xs))
 
             def of_output(seed: Array) -> tuple[dict, dict]:
                 slopes, reads = pull(seed.reshape(y.shape))
@@ -192,9 +195,12 @@ def sensitivities(fn: Callable[..., Array]) -> Callable[..., dict[str, Array]]:
         columns, reads = jax.tree.map(lambda x: jnp.mean(x, 0), jax.lax.map(one, inputs))
         return {p: _with_reads(columns[p], reads[p]) for p in columns}
 
+    digital = jax.jit(fn)
+
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> dict[str, Array]:
         check_weights(plan, params)
         check_followed(plan)
+        check_apart(digital, params, inputs)
         return mapped(plan, params, inputs)
 
     return run

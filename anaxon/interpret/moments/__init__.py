@@ -1,5 +1,6 @@
 """Error without sampling: means and covariances of a function's values over chips and reads."""
 
+from anaxon.interpret.moments.classes import accuracy_draws as accuracy_draws
 from anaxon.interpret.moments.classes import class_chances as class_chances
 from anaxon.interpret.moments.ledger import Ledger as Ledger
 from anaxon.interpret.moments.ledger import Random as Random

@@ -1,6 +1,9 @@
 """The chip in expectation: moments of every pair of cells in the places of weights."""
 
+from collections.abc import Callable
+
 import jax
+import jax.numpy as jnp
 
 from anaxon.crossbar.mapping import cell_targets, clipped
 from anaxon.device.cell import Device
@@ -8,7 +11,9 @@ from anaxon.device.moments import PairMoments, pair_moments
 from anaxon.interpret import paths
 from anaxon.interpret.plan import Chip, Plan, Site
 from anaxon.interpret.program import as_float, crossbar_of, mapping_of, scales_of
-from anaxon.types import Array, PyTree, pytree, replace
+from anaxon.types import Array, PyTree, is_concrete, pytree, replace
+
+MIXED = 1e-3  # of the largest result: more than another batch size rounds
 
 
 def expected(plan: Plan, params: PyTree) -> Chip:
@@ -41,6 +46,27 @@ def check_followed(plan: Plan) -> None:
             raise ValueError(f"{site.path}: its input range follows the data; `calibrate` the plan first")
         if hw.adc is not None and ranges.column is None and hw.adc.full_scale is None:
             raise ValueError(f"{site.path}: its ADC range follows the columns; `calibrate` the plan first")
+
+
+def check_apart(digital: Callable[..., PyTree], params: PyTree, inputs: tuple[PyTree, ...]) -> None:
+    """Raises `ValueError` for a function whose examples mix, where values are known: the first two tell.
+
+    Args:
+      digital: the compiled function.
+    """
+    leaves = jax.tree.leaves(inputs)
+    if not is_concrete(*leaves, *jax.tree.leaves(params)) or not leaves or jnp.shape(leaves[0])[:1] <= (1,):
+        return
+    first = lambda n: jax.tree.leaves(digital(params, *jax.tree.map(lambda x: x[:n], inputs)))  # noqa: E731
+    for alone, beside in zip(first(1), first(2), strict=True):
+        if jnp.ndim(alone) == 0 or alone.shape[0] != 1 or not jnp.issubdtype(alone.dtype, jnp.floating):
+            return  # what such results are is said where they are made
+        away = float(jnp.max(jnp.abs(alone[0] - beside[0]), initial=0.0))
+        if away > MIXED * float(jnp.max(jnp.abs(beside[0]), initial=0.0)):
+            raise ValueError(
+                f"fn: the first example's result moves by {away:.3g} when a second stands beside it; expected a "
+                "function whose examples do not mix, since each is followed by itself (a batch norm in training?)"
+            )
 
 
 def mean_chip(plan: Plan, params: PyTree) -> Chip:

@@ -15,7 +15,7 @@ from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.analog import opened
 from anaxon.interpret.moments import chains, rules
 from anaxon.interpret.moments.chains import Chain
-from anaxon.interpret.moments.expected import check_followed, expected
+from anaxon.interpret.moments.expected import check_apart, check_followed, expected
 from anaxon.interpret.moments.ledger import Ledger, Random, check_size
 from anaxon.interpret.moments.reads import Columns, read
 from anaxon.interpret.placed import Placed
@@ -222,9 +222,12 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
         one = lambda xs: _one(fn, chip, xs)  # noqa: E731
         return jax.lax.map(one, inputs, batch_size=at_once if at_once > 1 else None)
 
+    digital = jax.jit(fn)
+
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> tuple[PyTree, Array]:
         program.check_weights(plan, params)
         check_followed(plan)
+        check_apart(digital, params, inputs)
         return mapped(plan, params, inputs)
 
     return run
