@@ -1,8 +1,6 @@
 """`python -m anaxon` is `anaxon`."""
 
-import sys
-
-from anaxon.cli import main
+from anaxon.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

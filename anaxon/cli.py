@@ -18,6 +18,8 @@ from typing import Any
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 JOBS = {
     "asr": "anaxon.runs.asr",
+    "attention": "anaxon.runs.attention",
+    "attention_memn2n": "anaxon.runs.attention_memn2n",
     "chars_ramp": "anaxon.runs.chars_ramp",
     "error_budget": "anaxon.runs.error_budget",
     "keywords": "anaxon.runs.keywords",
@@ -44,6 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"anaxon: {sentence(error)}{_hint(args)}", file=sys.stderr)
         return exit_code(error)
+
+
+def entry() -> None:
+    """The command `anaxon`: leaves at once after an interrupt, when threads of XLA may be at work."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code == INTERRUPTED:
+        os._exit(code)
+    sys.exit(code)
 
 
 def exit_code(error: Exception) -> int:
@@ -216,4 +228,4 @@ def benchmarks(checkout: Path = Path(__file__).parent.parent) -> Path:  # noqa: 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

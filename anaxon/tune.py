@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from math import isfinite
 from typing import Any, Literal
 
 import jax
@@ -126,7 +127,7 @@ def least_power(given: Trade, error_budget: float) -> dict[str, Array]:
     """
     full = {p: jnp.where(a > 0, 1.0, LOWEST) for p, a in given.error.items()}
     least = float(given.error_at(full))
-    if error_budget < least:
+    if not error_budget >= least:  # NaN, too
         raise ValueError(
             f"error_budget: the least feasible is {least:.4g}, with all windows full; got {error_budget:.4g}"
         )
@@ -135,6 +136,8 @@ def least_power(given: Trade, error_budget: float) -> dict[str, Array]:
 
 
 def _feasible(budget: float, least: float, most: float) -> None:
+    if not isfinite(budget):
+        raise ValueError(f"power_budget: expected a number; got {budget}")
     if budget < least:
         raise ValueError(f"power_budget: the least feasible is {least:.4g} g_max v_max^2; got {budget:.4g}")
     if budget > most:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anaxon.data.recordings import SPLITS, Listing, Recording, split_of
+from anaxon.data.recordings import SPLITS, Listing, Recording, split_of, text_of
 
 if TYPE_CHECKING:
     from anaxon.data.asr import SpeechData
@@ -30,6 +30,6 @@ def _is_root(folder: Path) -> bool:
 
 def _chapter(file: Path) -> list[Recording]:
     """The utterances of one chapter; lines are `id TRANSCRIPT`."""
-    lines = [line.partition(" ") for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.partition(" ") for line in text_of(file).splitlines() if line.strip()]
     return [Recording(name, file.parent / f"{name}.flac", text, f"librispeech-{file.parent.parent.name}")
             for name, _, text in lines]  # fmt: skip

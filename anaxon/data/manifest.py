@@ -1,13 +1,14 @@
 """Any list of sound files and transcripts: CSV, TSV or JSON lines, one utterance each."""
 
 import csv
+import io
 import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anaxon.data.recordings import SPLITS, Listing, Recording, split_of
+from anaxon.data.recordings import SPLITS, Listing, Recording, split_of, text_of
 
 if TYPE_CHECKING:
     from anaxon.data.asr import SpeechData
@@ -43,7 +44,9 @@ def find(path: Path, config: "SpeechData") -> Listing | None:
         return None
     found: dict[str, list[Recording]] = {split: [] for split in SPLITS}
     for file in files:
-        for number, row in enumerate(_rows(file), start=1):
+        if not (rows := _rows(file)):
+            raise ValueError(f"{file}: the manifest holds no rows")
+        for number, row in enumerate(rows, start=1):
             recording = _recording(file, number, row)
             for split in _splits(file, row, recording, config):
                 found[split].append(recording)
@@ -51,17 +54,21 @@ def find(path: Path, config: "SpeechData") -> Listing | None:
 
 
 def _rows(file: Path) -> list[Mapping[str, Any]]:
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        if file.suffix != ".jsonl":
-            quoting = csv.QUOTE_MINIMAL if file.suffix == ".csv" else csv.QUOTE_NONE
-            return list(csv.DictReader(lines, delimiter="," if file.suffix == ".csv" else "\t", quoting=quoting))
-        try:
-            rows = [json.loads(line) for line in lines if line.strip()]
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{file}: not JSON lines: {error}") from None
+    lines = io.StringIO(text_of(file), newline="")
+    if file.suffix != ".jsonl":
+        quoting = csv.QUOTE_MINIMAL if file.suffix == ".csv" else csv.QUOTE_NONE
+        return list(csv.DictReader(lines, delimiter="," if file.suffix == ".csv" else "\t", quoting=quoting))
+    rows = [_json(file, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if bad := next((row for row in rows if not isinstance(row, dict)), None):
         raise ValueError(f"{file}: every line must be a JSON object; got {str(bad)[:60]}")
     return rows
+
+
+def _json(file: Path, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file}: line {number} is not JSON: {error.msg} at column {error.colno}") from None
 
 
 def _value(row: Mapping[str, Any], field: str) -> str:

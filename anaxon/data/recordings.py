@@ -33,6 +33,20 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
+def text_of(file: Path) -> str:
+    """A transcript file's text, UTF-8 with or without a byte order mark.
+
+    Raises:
+      ValueError: for bytes that are none; the sentence names file and line.
+    """
+    content = file.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(f"{file}: line {line} is not UTF-8; convert the file, for example with iconv") from None
+
+
 def split_of(name: str, config: "SpeechData") -> list[str]:
     """The splits whose patterns (`train_folders` ...) the name of a part matches."""
     return [split for split in SPLITS if any(fnmatch(name, pattern) for pattern in getattr(config, f"{split}_folders"))]

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anaxon.data.recordings import SPLITS, Listing, Recording, split_of
+from anaxon.data.recordings import SPLITS, Listing, Recording, split_of, text_of
 
 if TYPE_CHECKING:
     from anaxon.data.asr import SpeechData
@@ -42,7 +42,7 @@ def _is_root(folder: Path) -> bool:
 
 def _lines(file: Path) -> list[str]:
     return [
-        line for line in file.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith(";;")
+        line for line in text_of(file).splitlines() if line.strip() and not line.startswith(";;")
     ]
 
 

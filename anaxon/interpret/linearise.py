@@ -105,8 +105,7 @@ def linearised(fn: Callable[..., Array]) -> Callable[..., Spread]:
     """Transforms `fn(params, *inputs)` into `(plan, params, *inputs) -> Spread`, by the delta method.
 
     Right where deviations are small: a kink (ReLU) that they often cross makes the variance too large, the more the
-    deeper (`experiments/deep_networks.py` shows how much). `predict` follows kinks, but not loops, softmax or
-    normalisation.
+    deeper (`experiments/deep_networks.py` shows how much). `predict` follows kinks, but not loops or a softmax.
     ADC rounding counts as white noise, a DAC rounds as it does. For the variance of a difference of outputs (does a
     class flip?), let `fn` return that.
 

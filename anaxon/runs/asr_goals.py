@@ -48,6 +48,9 @@ def _automatic(measured: "Measured", bits: int, equal: dict[str, dict[str, Any]]
     hand = [c for c in equal.values() if not c["automatic"]]
     if not hand or AUTOMATIC not in equal or "default" not in measured.settings.study.conditions:
         return []
+    what = f"{bits} bits: {AUTOMATIC!r} at least as good as the best by hand"
+    if not equal[AUTOMATIC]["removed"]:
+        return [_goal(what, "not told: default and digital differ by under 4 standard errors", "a tenth of that", None)]
     words = measured.panel.words
     default, digital = measured.condition(bits, "default", "errors"), measured.digital(bits, "default")
     margin = MARGIN * max(0.0, rates.rate_difference(default, digital, words).mean)
@@ -58,7 +61,7 @@ def _automatic(measured: "Measured", bits: int, equal: dict[str, dict[str, Any]]
     obtained = f"{100 * gap.mean:+.2f} points [{100 * lo:+.2f}, {100 * hi:+.2f}] to {best}"
     met = True if hi <= margin else False if lo > margin else None
     asked = f"not more than {100 * margin:.2f} points worse, a tenth of (default - digital)"
-    return [_goal(f"{bits} bits: {AUTOMATIC!r} at least as good as the best by hand", obtained, asked, met)]
+    return [_goal(what, obtained, asked, met)]
 
 
 def _shares(where: str, cures: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

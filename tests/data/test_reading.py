@@ -209,7 +209,7 @@ def test_manifests_named_by_split_come_before_others(folder):
     [("a.csv", "sound,text\na.wav,hello\n", r"a\.csv: line 1 has no file; expected a column named audio"),
      ("a.csv", "audio,words\na.wav,hello\n", r"a\.csv: line 1 has no text"),
      ("a.csv", "audio,text,start\na.wav,hello,soon\n", r"a\.csv: line 1: start and duration"),
-     ("a.jsonl", "{audio: 1}\n", r"a\.jsonl: not JSON lines"),
+     ("a.jsonl", "{audio: 1}\n", r"a\.jsonl: line 1 is not JSON"),
      ("a.jsonl", "[1]\n", r"a\.jsonl: every line must be a JSON object"),
      ("a.txt", "hello", r"data\.path: .* holds no LibriSpeech .* no TED-LIUM 2 .* no manifest")],
 )  # fmt: skip

@@ -90,3 +90,15 @@ def test_examples_that_mix_are_refused(transform):
     plan = ax.place(mixing, ax.Hardware(device=ax.Gaussian(), array=ANALOG))(params, x)
     with pytest.raises(ValueError, match="a second stands beside it; expected a function whose examples do not mix"):
         transform(mixing)(plan, params, x)
+
+
+@pytest.mark.parametrize("transform", [ax.predict, ax.linearised])
+def test_what_is_known_is_checked_while_the_plan_is_traced(transform):
+    params, x = {"w": jnp.eye(3)}, jnp.ones((2, 3))
+    fn = lambda p, x: x @ p["w"]  # noqa: E731
+    plan = ax.place(fn, ax.Hardware(device=ax.Gaussian(sigma=0.1), array=ax.Array(weight_bits=None)))(params, x)
+    mean = lambda plan: jax.tree.leaves(transform(fn)(plan, params, x))[0]  # noqa: E731
+    np.testing.assert_allclose(jax.jit(mean)(plan), mean(plan))
+    mixed = lambda p, x: fn(p, x - x.sum(0))  # noqa: E731
+    with pytest.raises(ValueError, match="do not mix"):
+        jax.jit(lambda plan: jax.tree.leaves(transform(mixed)(plan, params, x))[0])(plan)

@@ -58,15 +58,22 @@ def check_apart(digital: Callable[..., PyTree], params: PyTree, inputs: tuple[Py
     if not is_concrete(*leaves, *jax.tree.leaves(params)) or not leaves or jnp.shape(leaves[0])[:1] <= (1,):
         return
     first = lambda n: jax.tree.leaves(digital(params, *jax.tree.map(lambda x: x[:n], inputs)))  # noqa: E731
-    for alone, beside in zip(first(1), first(2), strict=True):
-        if jnp.ndim(alone) == 0 or alone.shape[0] != 1 or not jnp.issubdtype(alone.dtype, jnp.floating):
-            return  # what such results are is said where they are made
-        away = float(jnp.max(jnp.abs(alone[0] - beside[0]), initial=0.0))
-        if away > MIXED * float(jnp.max(jnp.abs(beside[0]), initial=0.0)):
-            raise ValueError(
-                f"fn: the first example's result moves by {away:.3g} when a second stands beside it; expected a "
-                "function whose examples do not mix, since each is followed by itself (a batch norm in training?)"
-            )
+    with jax.ensure_compile_time_eval():  # the plan may be traced: an objective of `tune.minimise`
+        try:
+            alone = first(1)
+        except (TypeError, ValueError) as error:
+            line = " ".join(str(error).split())[:200]
+            raise ValueError(f"fn: examples are followed as batches of one, which it does not take: {line}") from error
+        beside = first(2)
+        for a, b in zip(alone, beside, strict=True):
+            if jnp.ndim(a) == 0 or a.shape[0] != 1 or not jnp.issubdtype(a.dtype, jnp.floating):
+                return  # what such results are is said where they are made
+            away = float(jnp.max(jnp.abs(a[0] - b[0]), initial=0.0))
+            if away > MIXED * float(jnp.max(jnp.abs(b[0]), initial=0.0)):
+                raise ValueError(
+                    f"fn: the first example's result moves by {away:.3g} when a second stands beside it; expected a "
+                    "function whose examples do not mix, since each is followed by itself (a batch norm in training?)"
+                )
 
 
 def mean_chip(plan: Plan, params: PyTree) -> Chip:

@@ -23,7 +23,7 @@ from anaxon.interpret.plan import Chip, Plan
 from anaxon.interpret.product import Product, product_of
 from anaxon.interpret.values import Joined, Param
 from anaxon.normal import clip_moments
-from anaxon.types import Array, PyTree
+from anaxon.types import Array, PyTree, is_concrete
 
 
 class Propagation(trace.Walk):
@@ -32,7 +32,7 @@ class Propagation(trace.Walk):
     def __init__(self) -> None:
         super().__init__(_Machine())
         self.ledger = Ledger()
-        self.seen: set[str] = set()
+        self.seen: dict[str, None] = {}
 
     def through(self, fn: Callable, chip: Chip, *inputs: PyTree) -> tuple[list[Any], Any]:
         """A function's results on the expected chip, settled, and their tree; inputs may vary (`Random`)."""
@@ -76,11 +76,11 @@ class Propagation(trace.Walk):
                 f"{weight.path}: read a second time, by the same cells; the two results depend on each other, which is "
                 "not followed. Use `linearised`"
             )
-        self.seen.add(weight.path)
+        self.seen[weight.path] = None
         return [self._read(weight, operand, eqn, place)]
 
     def _varying(self, eqn: Any, values: list[Any]) -> list[Any]:
-        name, where = eqn.primitive.name, _where(eqn)
+        name, where = eqn.primitive.name, self._where(eqn)
         if name == "optimization_barrier":
             return list(values)
         shape = tuple(eqn.outvars[0].aval.shape)
@@ -156,6 +156,11 @@ class Propagation(trace.Walk):
         closed, _ = jx.trace(fn, jax.ShapeDtypeStruct(value.shape, value.dtype))
         return self.run(closed, [value])
 
+    def _where(self, eqn: Any) -> str:
+        """The function's own names for a place in it (`jax.named_scope`, Flax modules), or the last read before it."""
+        last = next(reversed(self.seen), None)
+        return str(eqn.source_info.name_stack) or ("the function" if last is None else f"the function, behind {last}")
+
 
 class _Machine:
     """What the walk asks beside reads: nothing of it varies."""
@@ -198,7 +203,7 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
 
     Every example of the inputs' leading axis is followed by itself, as a batch of one; the function must not mix them.
     Exact for one layer; through activations, layers behind them are taken as jointly normal. Each crossbar may be read
-    once for an example: for loops, tied weights, softmax and normalisation use `linearised`.
+    once for an example: for loops, tied weights and softmax use `linearised`.
 
     Args:
       fn: any function that was placed.
@@ -228,9 +233,22 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
         program.check_weights(plan, params)
         check_followed(plan)
         check_apart(digital, params, inputs)
-        return mapped(plan, params, inputs)
+        mean, covariance = mapped(plan, params, inputs)
+        _check_finite(mean, covariance)
+        return mean, covariance
 
     return run
+
+
+def _check_finite(mean: PyTree, covariance: Array) -> None:
+    """Where values are known."""
+    found = [*jax.tree.leaves(mean), covariance]
+    if is_concrete(*found) and not all(bool(jnp.all(jnp.isfinite(x))) for x in found):
+        raise ValueError(
+            "predict: the moments are not finite: some function of a value that varies (log, rsqrt, a division) is not "
+            "defined everywhere that the value comes to, or params or inputs are not finite. Use `linearised`, or a "
+            "smaller sigma"
+        )
 
 
 def _alike(eqn: Any, values: list[Any]) -> bool:
@@ -238,11 +256,6 @@ def _alike(eqn: Any, values: list[Any]) -> bool:
     shape = tuple(eqn.outvars[0].aval.shape)
     return all(tuple(v.shape) == shape if isinstance(v, Random | Chain) else jnp.ndim(v) == 0 or jnp.shape(v) == shape
                for v in values)  # fmt: skip
-
-
-def _where(eqn: Any) -> str:
-    """The function's own names for a place in it (`jax.named_scope`, Flax modules)."""
-    return str(eqn.source_info.name_stack) or "the function"
 
 
 def _loop_message(name: str, values: list[Any]) -> str:

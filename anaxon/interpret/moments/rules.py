@@ -34,6 +34,9 @@ LINEAR: dict[str, tuple[int, ...]] = {
 }
 BILINEAR = frozenset(("mul", "dot_general", "conv_general_dilated"))  # linear where one operand is a number
 
+# What an operation is likely to be a part of, for errors.
+PARTS_OF = {"reduce_max": " (part of a softmax?)", "reduce_window_max": " (max pooling)", "argmax": " (of classes?)"}
+
 Rule = Callable[[Ledger, Any, list[Any], str], list[Any]]
 RULES: dict[str, Rule] = {}
 
@@ -41,12 +44,26 @@ RULES: dict[str, Rule] = {}
 def register(primitive: str, rule: Rule) -> None:
     """Teaches `predict` an operation.
 
+        def largest(ledger, eqn, operands, where):           # to first order: that of the largest mean
+            (x,) = operands                                  # a `Random`: `x.mean`, `ledger.covariance(x)`
+            at_mean = lambda v: jnp.max(v, eqn.params["axes"])
+            mean, slope = jax.linearize(at_mean, x.mean)     # arrays lead with a batch of one example
+            return [ledger.derive(mean, [x], [slope], where)]
+
+        register("reduce_max", largest)
+
     Args:
-      primitive: the name that errors give, as in a jaxpr.
-      rule: `(ledger, equation, operands, where) -> results`. Operands are arrays, or `Random` values with `.mean` and
-        `ledger.covariance(a, b)`; results are arrays, or what `ledger.add(mean, own, others, where)` and
-        `ledger.derive(mean, parents, maps, where)` return.
+      primitive: the name that errors give, as in a jaxpr; a rule comes before what is built in.
+      rule: `(ledger, equation, operands, where) -> results`, a list of one for each of the equation's. Operands are
+        arrays, or `Random` values. Results are arrays, or what `ledger.derive(mean, parents, maps, where)` returns,
+        for what is linear in its parents, or `ledger.add(mean, own, others, where)`: the covariance `own` is
+        `[*shape, *shape]`, and `others` has, for the number of every live value z, the block `[*z, *shape]`.
+
+    Raises:
+      TypeError: for a rule that is no function.
     """
+    if not isinstance(primitive, str) or not callable(rule):
+        raise TypeError(f"register: expected a primitive's name and a function; got {primitive!r}, {rule!r}")
     RULES[primitive] = rule
 
 
@@ -105,12 +122,15 @@ def applied(ledger: Ledger, eqn: Any, values: list[Any], where: str) -> list[Any
     operands = [settle(ledger, v, where) if isinstance(v, Random | Chain) else v for v in values]
     name = eqn.primitive.name
     if name in RULES:
-        return RULES[name](ledger, eqn, operands, where)
+        found = RULES[name](ledger, eqn, operands, where)
+        if not isinstance(found, list | tuple):
+            raise TypeError(f"{name}: its rule returned {type(found).__name__}; expected a list of results")
+        return list(found)
     if is_linear(eqn, operands):
         return linear(ledger, eqn, operands, where)
     if name == "mul":
         return product(ledger, eqn, operands, where)
     raise TypeError(
-        f"{where}: {name} of values that vary has no rule; use `linearised`, which needs none, or teach it: "
-        f"`anaxon.interpret.moments.register({name!r}, rule)`"
+        f"{where}: {name} of values that vary has no rule{PARTS_OF.get(name, '')}; use `linearised`, which needs none, "
+        f"or teach it: `anaxon.interpret.moments.register({name!r}, rule)`"
     )
