@@ -1,12 +1,17 @@
-"""From Flax NNX models to the `(function, parameters)` that anaxon takes."""
+"""From Flax NNX models to the `(function, parameters)` that anaxon takes; attention that prunes itself, as a module."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
-from anaxon.types import PyTree
+from anaxon import attention
+from anaxon.check import require
+from anaxon.types import Array, ArrayLike, PyTree
 
 
 def functional(model: nnx.Module) -> tuple[Callable[..., Any], PyTree]:
@@ -105,3 +110,199 @@ def fold_batch_norm(
     shift = (0.0 if bias is None else jnp.asarray(bias)) - mean
     new_bias = shift * gain + (0.0 if norm.bias is None else norm.bias[...])
     return kernel * gain.reshape(shape), new_bias
+
+
+class Trace(NamedTuple):
+    """One call of an attention: `[..., length, heads, d]`, and what broadcasts against `[..., heads, q, k]`."""
+
+    query: Array
+    key: Array
+    value: Array
+    bias: Array | None
+    where: Array | None
+
+
+class PrunedAttention(nnx.Module):
+    """Attention with a learned threshold, as `attention_fn` of a `nnx.MultiHeadAttention`; one instance per layer.
+
+    The threshold is an `nnx.Param`, so it trains and is stored with the weights; `model.set_attributes(hard=True)` goes
+    from the soft threshold of training to the hard rule. Each call sows `nnx.Intermediate`s, which `pruning` takes out
+    of the model again: `counts`, in the soft mode `l0`, with `record` a `trace`. So a model with it is compiled by
+    `nnx.jit` or as `functional(model)`; Flax refuses a `jax.jit` over a model from outside.
+
+    Source: Li et al., ISCA 2022, arXiv 2204.03227; formulas and open choices in `anaxon.attention.threshold`.
+
+    Attributes:
+      threshold: [score]: a scalar or `[heads]`.
+      hard: whether the hard rule decides.
+      record: whether calls are sown (for calibration, and for the simulation of hardware).
+      sharpness, slope: of the soft threshold and of L0; smaller ones give small models more scores with a gradient.
+    """
+
+    def __init__(
+        self,
+        threshold: ArrayLike = 0.0,
+        *,
+        heads: int | None = None,
+        hard: bool = False,
+        record: bool = False,
+        sharpness: float = attention.SHARPNESS,
+        slope: float = attention.SLOPE,
+    ):
+        """A scalar threshold, or one for each of `heads`.
+
+        Raises:
+          ValueError: for a threshold that is NaN, or neither a scalar nor `[heads]`.
+        """
+        initial = np.asarray(threshold, np.float32)
+        require(not np.isnan(initial).any(), "PrunedAttention.threshold", threshold, "numbers, not NaN")
+        fits = initial.shape in ((), (heads,)) or (heads is None and initial.ndim == 1)
+        require(fits, "PrunedAttention.threshold", f"shape {initial.shape}", f"a scalar or [heads], heads = {heads}")
+        self.threshold = nnx.Param(jnp.asarray(initial if heads is None else np.broadcast_to(initial, heads)))
+        self.hard, self.record = hard, record
+        self.sharpness, self.slope = sharpness, slope
+
+    def __call__(
+        self,
+        query: Array,
+        key: Array,
+        value: Array,
+        bias: Array | None = None,
+        mask: Array | None = None,
+        broadcast_dropout: bool = True,
+        dropout_rng: Array | None = None,
+        dropout_rate: float = 0.0,
+        deterministic: bool = False,
+        dtype: Any = None,
+        precision: jax.lax.PrecisionLike = None,
+        module: nnx.Module | None = None,
+        is_causal: bool = False,
+    ) -> Array:
+        """What `nnx.dot_product_attention` takes and returns; a row without a valid pair gives 0, not the mean."""
+        dtype = dtype or jnp.result_type(query, key, value)
+        query, key, value = (jnp.asarray(a, dtype) for a in (query, key, value))
+        x = attention.scores(query, key, bias=bias, precision=precision)
+        where = _where(mask, x.shape[-2:], is_causal)
+        self._report(x, where, Trace(query, key, value, bias, where))
+        weights = self._softmax()(x, self._threshold(x), where)
+        if module is not None:
+            module.sow(nnx.Intermediate, "attention_weights", weights)
+        if not deterministic and dropout_rate > 0.0:
+            shape = weights.shape[-2:] if broadcast_dropout else weights.shape
+            stay = jax.random.bernoulli(_key(dropout_rng), 1.0 - dropout_rate, shape)
+            weights = jnp.where(stay, weights / (1.0 - dropout_rate), 0.0)
+        return attention.weigh(weights, value, precision=precision)
+
+    def _softmax(self) -> attention.Softmax:
+        return attention.pruned_softmax if self.hard else partial(attention.soft_softmax, sharpness=self.sharpness)
+
+    def _threshold(self, x: Array) -> Array:
+        threshold = self.threshold[...]
+        heads = x.shape[-3]
+        require(threshold.shape in ((), (heads,)), "PrunedAttention.threshold", f"shape {threshold.shape}",
+                f"a scalar or one for each of {heads} heads")  # fmt: skip
+        return threshold[..., None, None] if threshold.ndim else threshold
+
+    def _report(self, x: Array, where: Array | None, trace: Trace) -> None:
+        threshold = self._threshold(x)
+        self._sow("counts", attention.count(x, threshold, where))
+        if not self.hard:
+            self._sow("l0", attention.l0(x, threshold, sharpness=self.sharpness, slope=self.slope, where=where))
+        if self.record:
+            self._sow("trace", trace)
+
+    def _sow(self, name: str, value: Any) -> None:
+        if hasattr(self, "__captures__"):  # inside `nnx.capture`, outside which newer versions of Flax warn of `sow`
+            self.sow(nnx.Intermediate, name, value)
+        else:
+            before = getattr(self, name).get_value() if hasattr(self, name) else ()
+            setattr(self, name, nnx.Intermediate((*before, value)))
+
+
+class Pruning(NamedTuple):
+    """What the `PrunedAttention`s of a model did since the last look.
+
+    Attributes:
+      l0: the regulariser, mean over layers (a layer that is used twice is two); None if all were hard.
+      counts: by the module's path; `attention.Counts` of `[uses, heads]`.
+      traces: by path, a tuple of the recorded calls.
+    """
+
+    l0: Array | None
+    counts: dict[str, attention.Counts]
+    traces: dict[str, tuple[Trace, ...]]
+
+
+def pruning(model: nnx.Module) -> Pruning:
+    """Takes out of a model what its `PrunedAttention`s have sown; call it after each forward pass, in the loss too.
+
+    Left in, intermediates would pile up from step to step and the loss would average over steps past.
+
+    Raises:
+      ValueError: for a model without `PrunedAttention`, or one that was not called since.
+    """
+    modules = _pruned(model)
+    sown = {path: {n: v.get_value() for n, v in nnx.pop(m, nnx.Intermediate).items()} for path, m in modules.items()}
+    sown = {path: found for path, found in sown.items() if "counts" in found}
+    require(len(sown) > 0, "model", "no counts", "a model that was called since the last look")
+    shares = [jnp.ravel(share) for found in sown.values() for share in found.get("l0", ())]
+    counts = {path: jax.tree.map(lambda *c: jnp.stack(c), *found["counts"]) for path, found in sown.items()}
+    traces = {path: found["trace"] for path, found in sown.items() if "trace" in found}
+    return Pruning(jnp.mean(jnp.concatenate(shares)) if shares else None, counts, traces)
+
+
+def calibrate_pruning(model: nnx.Module, batches: Iterable[tuple], rate: float) -> None:
+    """Sets the thresholds so that each prunes a share of the dense model's valid scores, without training.
+
+    Args:
+      model: with `PrunedAttention`s; each threshold keeps its shape, one per layer or per head.
+      batches: tuples of the model's inputs.
+      rate: share of the pairs to prune, 0 to 1. The deployed model's own rates differ by what pruning of the layers
+        before does to the scores.
+
+    Raises:
+      ValueError: as `attention.quantile_threshold` and `pruning`.
+    """
+    dense = nnx.clone(model)
+    for module in _pruned(dense).values():
+        module.threshold[...] = jnp.full_like(module.threshold[...], -jnp.inf)
+        module.hard, module.record = True, True
+    found: dict[str, list] = {path: [] for path in _pruned(model)}
+    for batch in batches:
+        dense(*batch)
+        for path, traces in pruning(dense).traces.items():
+            found[path] += [_valid_scores(trace) for trace in traces]
+    for path, module in _pruned(model).items():
+        x, where = [pair[0] for pair in found[path]], [pair[1] for pair in found[path]]
+        cut = attention.quantile_threshold(x, rate, where, per_head=module.threshold[...].ndim > 0)
+        module.threshold[...] = jnp.asarray(cut)
+
+
+def _pruned(model: nnx.Module) -> dict[str, PrunedAttention]:
+    found = {
+        "/".join(map(str, path)): module
+        for path, module in nnx.iter_modules(model)
+        if isinstance(module, PrunedAttention)
+    }
+    require(len(found) > 0, "model", type(model).__name__, "a model with a PrunedAttention as an attention_fn")
+    return found
+
+
+def _valid_scores(trace: Trace) -> tuple[np.ndarray, np.ndarray]:
+    x = np.asarray(attention.scores(trace.query, trace.key, bias=trace.bias))
+    return x, np.broadcast_to(True if trace.where is None else np.asarray(trace.where), x.shape)
+
+
+def _where(mask: Array | None, lengths: tuple[int, ...], is_causal: bool) -> Array | None:
+    """Flax's masks (numbers or booleans) as booleans; None if nothing is masked."""
+    where = None if mask is None else jnp.asarray(mask).astype(bool)
+    if not is_causal:
+        return where
+    causal = jnp.tril(jnp.ones(lengths, bool))
+    return causal if where is None else where & causal
+
+
+def _key(rng: Array | None) -> Array:
+    require(rng is not None, "dropout_rng", rng, "a key where dropout_rate > 0 and deterministic=False")
+    assert rng is not None
+    return rng

@@ -1,0 +1,246 @@
+"""What pruned attention costs on an accelerator: from the cycles and survivors of a layer to a table.
+
+    rows = account(cycles, kept, tile=Tile.area_efficient(), costs=load_accelerator().costs, head=64)
+
+Each row stands beside the baseline (one whole key a cycle, no pruning) and splits its energy ratio into pruning only
+(every pair takes all T cycles) and early termination; the two factors multiply to the whole.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from anaxon.attention.bitserial import cycles_at
+from anaxon.attention.energy import UnitCosts, Work, baseline_energy, energy
+from anaxon.attention.pipeline import simulate
+from anaxon.attention.tile import Tile
+from anaxon.check import require
+from anaxon.types import Array
+
+LENGTHS = (32, 128, 256, 512)  # longest sequence of each bucket; beyond them, powers of two
+
+
+class Counts(NamedTuple):
+    """What each head of each example asked for, `[example, head]`; concatenate batches with `joined`."""
+
+    pairs: np.ndarray  # valid ones
+    steps: np.ndarray  # cycles of termination, over pairs
+    bits: np.ndarray  # of keys, over pairs
+    kept: np.ndarray
+    emptied: np.ndarray  # rows that lost every score
+    front: np.ndarray  # cycles of the slowest units without termination, queues left out
+    cycles: np.ndarray  # of the tile
+    stalls: np.ndarray  # over units
+    length: np.ndarray  # longest row, in valid keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table; sums over examples, and over heads where `head` is None.
+
+    Attributes:
+      layer: as given.
+      head: number of the head; None for all.
+      length: longest sequence of the bucket; None for all.
+      units, per_cycle: of the tile.
+      pairs: valid pairs.
+      pruning_rate: share of them that is pruned.
+      mean_cycles: E[t] of a pair.
+      mean_bits: of a key's element, sign included, that a pair took.
+      emptied: rows that lost every score.
+      cycles, baseline_cycles: of tile and baseline.
+      speed_up: their ratio.
+      speed_up_bound: `pairs / max(sum t / N, kept)`, with no rounding to units, no queues and no barrier.
+      speed_up_pruning: with pruning only; its front end is the whole of it.
+      utilisation: share of the cycles in which the back end took a survivor.
+      stalls: cycles of a unit in which its FIFO was full.
+      energy, baseline_energy: by part [J], see `anaxon.attention.energy.PARTS`.
+      energy_ratio: baseline to pruned.
+      energy_ratio_pruning, energy_ratio_termination: its two factors.
+    """
+
+    layer: int | str
+    head: int | None
+    length: int | None
+    units: int
+    per_cycle: int
+    pairs: int
+    pruning_rate: float
+    mean_cycles: float
+    mean_bits: float
+    emptied: int
+    cycles: int
+    baseline_cycles: float
+    speed_up: float
+    speed_up_bound: float
+    speed_up_pruning: float
+    utilisation: float
+    stalls: int
+    energy: dict[str, float]
+    baseline_energy: dict[str, float]
+    energy_ratio: float
+    energy_ratio_pruning: float
+    energy_ratio_termination: float
+
+
+def account(
+    cycles: Array,
+    kept: Array,
+    *,
+    tile: Tile,
+    costs: UnitCosts,
+    head: int,
+    layer: int | str = 0,
+    lengths: Sequence[int] = LENGTHS,
+) -> list[Row]:
+    """The table of a layer: all heads; each head; each bucket of lengths.
+
+    Args:
+      cycles: of each pair, `[..., heads, q, k]`, 1 to T; 0 for a pair that is not valid.
+      kept: survivors, `[..., heads, q, k]`.
+      tile: the design.
+      costs: of its operations.
+      head: elements d of a query.
+      layer: its number or name, for the table.
+      lengths: bounds of the buckets; an example belongs to the first that its longest row does not exceed.
+
+    Raises:
+      ValueError: for cycles outside 0..T, survivors that are not valid, other shapes, or too many keys.
+    """
+    return table(count(cycles, kept, tile, head), tile=tile, costs=costs, head=head, layer=layer, lengths=lengths)
+
+
+def sweep(
+    cycles: Array,
+    kept: Array,
+    *,
+    tile: Tile,
+    costs: UnitCosts,
+    head: int,
+    per_cycle: Iterable[int] = (1, 2, 3, 4, 6),
+    units: Iterable[int] = (4, 6, 8, 12),
+    layer: int | str = 0,
+) -> list[Row]:
+    """All heads of a layer for every number of bits a cycle and of units, from one simulation of single bits.
+
+    Args:
+      cycles: at one bit a cycle, `[..., heads, q, k]`: `t_B = ceil(t_1 / B)` for every pair.
+      kept: survivors; the rest as in `account`.
+      tile: everything but what is swept.
+      costs, head, layer: as in `account`.
+      per_cycle: bits per cycle.
+      units: front-end units.
+    """
+    units, rows = tuple(units), []
+    for bits in per_cycle:
+        for n in units:
+            one = replace(tile, units=n, per_cycle=bits)
+            counts = count(cycles_at(cycles, bits), kept, one, head)
+            rows.append(_row(counts, slice(None), one, costs, head, layer=layer))
+    return rows
+
+
+def count(cycles: Array, kept: Array, tile: Tile, head: int) -> Counts:
+    """Runs a layer on a tile; arrays, tile, head and errors as in `account`."""
+    given = jnp.asarray(cycles), jnp.asarray(kept, bool)
+    time, stay = (np.asarray(x) for x in given)  # sums on the host, in 64 bits
+    require(time.ndim >= 3 and time.size > 0, "cycles", time.shape, "[..., heads, q, k] with at least one pair")
+    require(stay.shape == time.shape, "kept", stay.shape, f"the shape of cycles, {time.shape}")
+    low, high = int(time.min()), int(time.max())
+    require(low >= 0 and high <= tile.steps, "cycles", f"{low} to {high}", f"0 to T = {tile.steps}")
+    time, stay = (x.reshape(-1, *x.shape[-3:]) for x in (time, stay))
+    valid = time > 0
+    require(not np.any(stay & ~valid), "kept", "survivors of 0 cycles", "survivors among valid pairs")
+    run = simulate(*given, tile, head)
+    return Counts(
+        pairs=valid.sum((-2, -1)),
+        steps=time.sum((-2, -1)),
+        bits=np.minimum(time * tile.per_cycle, tile.bits).sum((-2, -1)),
+        kept=stay.sum((-2, -1)),
+        emptied=(valid.any(-1) & ~stay.any(-1)).sum(-1),
+        front=_front(valid, tile, head),
+        cycles=np.asarray(run.cycles, np.int64).reshape(time.shape[:2]),
+        stalls=np.asarray(run.stalls, np.int64).sum(-1).reshape(time.shape[:2]),
+        length=valid.sum(-1).max(-1),
+    )
+
+
+def joined(counts: Iterable[Counts]) -> Counts:
+    """Counts of more examples."""
+    return Counts(*(np.concatenate(x) for x in zip(*counts, strict=True)))
+
+
+def table(
+    counts: Counts,
+    *,
+    tile: Tile,
+    costs: UnitCosts,
+    head: int,
+    layer: int | str = 0,
+    lengths: Sequence[int] = LENGTHS,
+) -> list[Row]:
+    """The rows of `account` from counts of one batch or several."""
+    bucket = np.vectorize(lambda n: _bucket(int(n), lengths))(counts.length.max(1))
+    rows = [_row(counts, slice(None), tile, costs, head, layer=layer)]
+    for h in range(counts.pairs.shape[1]):
+        rows.append(_row(counts, np.s_[:, h], tile, costs, head, layer=layer, number=h))
+    for bound in sorted(set(bucket.tolist())):
+        rows.append(_row(counts, bucket == bound, tile, costs, head, layer=layer, length=bound))
+    return rows
+
+
+def _bucket(length: int, lengths: Sequence[int]) -> int:
+    return min((n for n in lengths if n >= length), default=1 << max(length - 1, 0).bit_length())
+
+
+def _front(valid: np.ndarray, tile: Tile, head: int) -> np.ndarray:
+    """Cycles of the front end where every pair takes all its cycles, `[example, head]`."""
+    units = tile.units * tile.side_by_side(head)
+    padded = np.pad(valid, [(0, 0)] * 3 + [(0, -valid.shape[-1] % units)])
+    each = padded.reshape(*valid.shape[:3], -1, units).sum(-2) * tile.steps * tile.passes(head)
+    return each.sum(-2).max(-1) if tile.barrier == "none" else each.max(-1).sum(-1)
+
+
+def _row(counts: Counts, where: object, tile: Tile, costs: UnitCosts, head: int, *, layer: int | str,
+         number: int | None = None, length: int | None = None) -> Row:  # fmt: skip
+    """One row of the counts in `where`."""
+    n = {name: int(values[where].sum()) for name, values in counts._asdict().items()}
+    pairs, kept, some = n["pairs"], n["kept"], max(n["pairs"], 1)
+    stretch = tile.passes(head) / tile.side_by_side(head)
+    work = Work(head=head, pairs=pairs, steps=n["steps"], kept=kept, cycles=n["cycles"])
+    slowest = max(n["front"], kept * stretch)
+    whole = replace(work, steps=pairs * tile.steps, cycles=slowest)
+    ours, theirs = energy(work, tile, costs), baseline_energy(work, tile, costs)
+    unterminated = sum(energy(whole, tile, costs).values())
+    return Row(
+        layer=layer,
+        head=number,
+        length=length,
+        units=tile.units,
+        per_cycle=tile.per_cycle,
+        pairs=pairs,
+        pruning_rate=1.0 - kept / some,
+        mean_cycles=n["steps"] / some,
+        mean_bits=n["bits"] / some,
+        emptied=n["emptied"],
+        cycles=n["cycles"],
+        baseline_cycles=pairs * stretch,
+        speed_up=_ratio(pairs * stretch, n["cycles"]),
+        speed_up_bound=_ratio(pairs, max(n["steps"] / tile.units, kept)),
+        speed_up_pruning=_ratio(pairs * stretch, slowest),
+        utilisation=kept * stretch / max(n["cycles"], 1),
+        stalls=n["stalls"],
+        energy=ours,
+        baseline_energy=theirs,
+        energy_ratio=_ratio(sum(theirs.values()), sum(ours.values())),
+        energy_ratio_pruning=_ratio(sum(theirs.values()), unterminated),
+        energy_ratio_termination=_ratio(unterminated, sum(ours.values())),
+    )
+
+
+def _ratio(above: float, below: float) -> float:
+    return above / below if below > 0 else math.nan

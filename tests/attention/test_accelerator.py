@@ -1,0 +1,298 @@
+"""The accelerator: cycles digit for digit, an event-driven reference, energy, area, and the table of a layer."""
+
+from dataclasses import asdict, replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference_attention as reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anaxon.accelerators import load_accelerator
+from anaxon.attention.accelerator import account, count, joined, sweep, table
+from anaxon.attention.energy import AREAS, PARTS, Work, area, baseline_energy, energy, energy_ratio, key_share
+from anaxon.attention.pipeline import simulate
+from anaxon.attention.tile import Tile
+
+COSTS = load_accelerator().costs
+HEADS = reference.gaussian_heads(128, 64, 12)
+QUANTILES = (0.5, 0.75, 0.9, 0.95)
+
+
+def traces(per_cycle=2, heads=HEADS):
+    """Cycles and survivors at each of `QUANTILES`, `[quantile, q, k]`."""
+    scores = heads[0] @ heads[1].T
+    each = [reference.termination_reference_numpy(*heads, np.quantile(scores, p), 12, per_cycle) for p in QUANTILES]
+    return tuple(np.stack(x) for x in zip(*each, strict=True))
+
+
+CYCLES, KEPT = traces()
+
+
+def run(units, cycles=CYCLES, kept=KEPT, **changes):
+    return simulate(jnp.asarray(cycles), jnp.asarray(kept), Tile(units=units, **changes))
+
+
+# --- the seeded tables of spec 3.2
+
+
+@pytest.mark.parametrize(
+    ("units", "rippled", "free"),
+    [
+        (4, (0.820, 1.000, 1.237, 1.395), (0.859, 1.061, 1.303, 1.470)),
+        (6, (1.187, 1.438, 1.769, 2.002), (1.241, 1.538, 1.893, 2.130)),
+        (8, (1.564, 1.893, 2.325, 2.631), (1.697, 2.108, 2.586, 2.913)),
+        (12, (1.999, 2.682, 3.283, 3.714), (1.999, 3.056, 3.774, 4.249)),
+    ],
+)
+def test_cycle_table_digit_for_digit(units, rippled, free):
+    """Speed-ups at pruning .5, .75, .9, .95, synchronous and not; V11: the second is never slower."""
+    with_barrier, without = run(units), run(units, barrier="none")
+    assert [round(128**2 / c, 3) for c in with_barrier.cycles.tolist()] == list(rippled)
+    assert [round(128**2 / c, 3) for c in without.cycles.tolist()] == list(free)
+    assert (without.cycles <= with_barrier.cycles).all()
+    work, kept = CYCLES.sum((1, 2)), KEPT.sum((1, 2))
+    for found in (with_barrier, without):  # V10
+        assert found.busy.sum(-1).tolist() == work.tolist()
+        assert found.popped.tolist() == kept.tolist()
+        assert (np.asarray(found.cycles) >= np.maximum(-(-work // units), kept)).all()
+        assert (found.busy + found.stalls <= found.cycles[:, None]).all()
+    if units == 6:
+        assert with_barrier.cycles[2] == 9264
+        assert without.cycles[2] == 8656
+        assert [round(u, 2) for u in with_barrier.utilisation.tolist()] == [0.59, 0.36, 0.18, 0.10]
+    if units == 8:
+        assert with_barrier.cycles[2] == 7047
+
+
+def test_mean_cycles_of_the_table():
+    assert [round(m, 3) for m in CYCLES.mean((1, 2))] == [4.649, 3.762, 3.052, 2.706]
+
+
+def test_fifo_depth():
+    """At p = .5 twelve units fill short FIFOs; at .9 depth changes nothing (V11: deeper is never slower)."""
+    found = [int(run(12, fifo=f).cycles[0]) for f in (1, 2, 4, 8, 64)]
+    assert found == [8963, 8383, 8203, 8198, 8198]
+    shallow, deep = run(6, fifo=1), run(6, fifo=64)
+    assert shallow.cycles[2] == deep.cycles[2] == 9264
+    assert (shallow.stalls == 0).all()  # six survivors of six cycles each leave before the next six come
+    assert (run(12, fifo=1).stalls[0] > 0).any()
+
+
+def test_dense():
+    """V10: `S_q ceil(S_k / N) T`, and two more for the last round's survivors; N = 1 with B = b is the baseline."""
+    whole, all_kept = np.full((4, 128, 128), 6), np.ones((4, 128, 128), bool)
+    assert run(6, whole, all_kept).cycles.tolist() == [128 * 22 * 6 + 2] * 4
+    small = jnp.ones((16, 16), int)
+    assert simulate(small, small > 0, Tile.area_efficient().baseline()).cycles == 256 + 1
+
+
+def test_a_registered_barrier_takes_a_cycle_more_where_a_ripple_saves_one():
+    assert run(6, barrier="registered").cycles[2] == 9311
+
+
+# --- the event-driven reference
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), depth=st.sampled_from([1, 2, 8]), masked=st.sampled_from([0.0, 0.3, 1.0]),
+    keep=st.sampled_from([0.1, 0.6, 1.0]), barrier=st.sampled_from(["none", "rippled", "registered"]),
+)  # fmt: skip
+def test_against_events(seed, depth, masked, keep, barrier):
+    check(seed, depth, masked, keep, barrier=barrier)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_normalising_against_events(seed):
+    check(seed, 2, 0.2, 0.3, row_cycles=3)
+
+
+def check(seed, depth, masked, keep, **changes):
+    rng = np.random.default_rng(seed)
+    cycles = rng.integers(1, 7, (7, 11)) * (rng.random((7, 11)) >= masked)
+    kept = (rng.random((7, 11)) < keep) & (cycles > 0)
+    found = run(3, cycles, kept, fifo=depth, **changes)
+    golden = reference.pipeline(cycles, kept, 3, depth, **changes)
+    assert (int(found.cycles), found.busy.tolist(), found.stalls.tolist(), int(found.popped)) == golden
+
+
+def test_heads_are_independent():
+    """V15."""
+    assert run(6, CYCLES[::-1], KEPT[::-1]).cycles[::-1].tolist() == run(6).cycles.tolist()
+
+
+def test_keys_in_another_order():
+    """V15: units that run ahead take a query's keys of their own in any order, but for the last survivors."""
+    keys = np.r_[np.roll(np.arange(126).reshape(21, 6), 5, 0).ravel(), 126, 127]
+    turned, first = (run(6, CYCLES[..., order], KEPT[..., order], barrier="none") for order in (keys, slice(None)))
+    np.testing.assert_array_equal(turned.busy, first.busy)
+    assert abs(turned.cycles - first.cycles).max() <= 6
+
+
+# --- heads of other widths
+
+
+def test_narrow_and_wide_heads():
+    """Half the lanes idle; or two passes of all."""
+    tile = Tile.area_efficient(latency=5)
+    for head, passes in ((32, 1), (64, 1), (128, 2)):
+        assert simulate(jnp.asarray(CYCLES), jnp.asarray(KEPT), tile, head).cycles[2] == passes * 9264 + 5
+
+
+def test_two_keys_a_unit():
+    """As twice the units, of half the lanes, and two survivors a cycle; the baseline takes two keys a cycle, too."""
+    cycles, kept = CYCLES[2, :16, :32], KEPT[2, :16, :32]
+    (row,) = table_of(cycles[None], kept[None], tile=Tile.area_efficient(packed=True), head=32)[:1]
+    assert row.cycles == reference.pipeline(cycles, kept, 12, pops=2)[0]
+    assert row.baseline_cycles == 16 * 32 / 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: run(6, np.ones((2, 600), int), np.ones((2, 600), bool)), "512 keys of 64 elements.*got 600.*keys=600"),
+        (lambda: simulate(jnp.ones((2, 300), int), jnp.ones((2, 300), bool), Tile(units=2), 128), "256 keys of 128"),
+        (lambda: simulate(jnp.ones((2, 3), int), jnp.ones((2, 2), bool), Tile(units=2)), r"kept: .*\(2, 2\)"),
+        (lambda: Tile(units=0), "Tile.units.*got 0"),
+        (lambda: Tile(units=6, per_cycle=13), "Tile.per_cycle.*1 to 12; got 13"),
+        (lambda: Tile.area_efficient(barrier="sync"), "Tile.barrier.*got 'sync'"),
+        (
+            lambda: table_of(7 * np.ones((1, 2, 2), int), np.ones((1, 2, 2), bool)),
+            "cycles: expected 0 to T = 6; got 7 to 7",
+        ),
+        (lambda: table_of(np.zeros((1, 2, 2), int), np.ones((1, 2, 2), bool)), "kept: expected survivors among valid"),
+        (lambda: Work(head=64, pairs=1, steps=1, kept=2, cycles=1), "Work.kept.*at most the pairs"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# --- energy and area
+
+
+def one_pair(steps=1.0, kept=1.0):
+    return Work(head=64, pairs=1, steps=steps, kept=kept, cycles=0)
+
+
+def test_energy_of_a_pair():
+    """Spec 3.3: 33, 294, 56 and 453 pJ at 45 nm, phi = .39."""
+    parts = baseline_energy(one_pair(), Tile.area_efficient(), COSTS)
+    pj = {name: value / COSTS.technology_scale * 1e12 for name, value in parts.items()}
+    found = [round(pj[name]) for name in ("qk_compute", "key_read", "value_compute", "value_read")]
+    assert found == [33, 294, 56, 453]
+    assert tuple(parts) == PARTS
+    assert round(key_share(Tile.area_efficient(), 64, COSTS), 2) == 0.39
+
+
+@pytest.mark.parametrize(
+    ("share", "golden"),
+    [
+        (0.3, (2.00, 2.72, 3.63, 4.40, 5.70)),
+        (0.4, (1.88, 2.46, 3.15, 3.70, 4.60)),
+        (0.5, (1.77, 2.25, 2.78, 3.20, 3.86)),
+    ],
+)
+def test_energy_ratios(share, golden):
+    """The table of spec 3.3."""
+    points = ((0.6, 4.38), (0.75, 3.84), (0.85, 3.41), (0.9, 3.15), (0.95, 2.81))
+    assert [energy_ratio(share, 1 - p, t, 6) for p, t in points] == pytest.approx(golden, abs=0.0051)
+
+
+def test_energy_ratio_limits():
+    """V12."""
+    assert energy_ratio(0.4, 1.0, 6, 6) == pytest.approx(1)
+    assert energy_ratio(0.4, 0.0, 3, 6, 1.2) == pytest.approx(1 / (0.4 * 1.2 * 0.5))
+    ratios = [[energy_ratio(0.4, 1 - p, t, 6) for p in (0, 0.5, 1)] for t in (6, 4, 2)]
+    assert (np.diff(ratios, axis=0) > 0).all()
+    assert (np.diff(ratios, axis=1) > 0).all()
+
+
+def test_whole_energy_is_near_the_first_order():
+    """Spec 3.3: 3.6 to 3.7 at rho = .9, E[t] = 3.15 with margins, FIFOs and softmax. The node cancels."""
+    tile, pruned = Tile.area_efficient(), one_pair(steps=3.15, kept=0.1)
+
+    def ratio(costs):
+        return sum(baseline_energy(one_pair(), tile, costs).values()) / sum(energy(pruned, tile, costs).values())
+
+    quiet = replace(COSTS, energy_leakage_bit=0.0, energy_leakage_area=0.0)
+    assert 3.6 <= ratio(quiet) <= 3.7
+    assert ratio(replace(quiet, technology_scale=1.0)) == pytest.approx(ratio(quiet), rel=1e-12)
+    monotone = [sum(energy(one_pair(steps=t, kept=k), tile, COSTS).values()) for t, k in ((3, 0.1), (3, 0.2), (4, 0.2))]
+    assert monotone == sorted(monotone)
+
+
+def test_area():
+    """An estimate: the recollected 15 % of the larger design, and a smaller one in between."""
+    tiles = (Tile.area_efficient(), Tile.high_performance())
+    base = area(tiles[0].baseline(), COSTS, margins=False)
+    small, large = (sum(area(t, COSTS).values()) / sum(base.values()) for t in tiles)
+    assert tuple(base) == AREAS
+    assert 1 < small < 1.12
+    assert large == pytest.approx(1.15, abs=0.03)
+
+
+def test_every_cost_has_a_source(tmp_path):
+    found = load_accelerator()
+    assert all(found.sources.values())
+    assert len(found.sources) == len(asdict(found.costs))
+    assert "Assumption" in repr(found)
+    text = (tmp_path / "mine.toml", "unknown")
+    text[0].write_text("[energy]\nadd_bti = 3\n")
+    with pytest.raises(ValueError, match="unknown key 'add_bti'; did you mean 'add_bit'"):
+        load_accelerator(text[0])
+    with pytest.raises(ValueError, match="one of leopard65; got 'unknown'"):
+        load_accelerator(text[1])
+
+
+# --- the table of a layer
+
+
+def table_of(cycles, kept, **changes):
+    settings = {"tile": Tile.area_efficient(), "costs": COSTS, "head": 64, **changes}
+    return account(jnp.asarray(cycles), jnp.asarray(kept), **settings)
+
+
+def test_account():
+    rows = table_of(CYCLES, KEPT, layer="encoder/0")
+    whole, heads, buckets = rows[0], rows[1:5], rows[5:]
+    assert [(r.head, r.length) for r in rows] == [(None, None), (0, None), (1, None), (2, None), (3, None), (None, 128)]
+    assert [r.cycles for r in heads][2] == 9264
+    assert [round(r.speed_up_bound, 3) for r in heads] == [1.291, 1.595, 1.966, 2.217]  # spec 3.2
+    assert [round(r.mean_cycles, 3) for r in heads] == [4.649, 3.762, 3.052, 2.706]
+    assert [r.mean_bits / r.mean_cycles for r in heads] == pytest.approx([2] * 4)
+    assert whole.cycles == sum(r.cycles for r in heads)
+    assert replace(buckets[0], length=None) == whole
+    for row in rows:  # V12: the attributions multiply
+        assert row.energy_ratio == pytest.approx(row.energy_ratio_pruning * row.energy_ratio_termination)
+        assert row.speed_up_pruning == pytest.approx(16384 / 16896)
+        assert row.energy_ratio_termination > 1
+        assert row.emptied == (~KEPT.any(-1)).sum() if row.head is None else True
+
+
+def test_buckets_and_batches():
+    """Padding is no pair; lengths fall into their buckets; batches joined are one batch."""
+    lengths = np.asarray([20, 100])
+    valid = np.arange(128) < lengths[:, None]
+    valid = (valid[:, None, :, None] & valid[:, None, None, :]) & np.ones((1, 2, 1, 1), bool)
+    cycles, kept = CYCLES[2] * valid, KEPT[2] & valid
+    rows = table_of(cycles, kept)
+    assert {r.length: r.pairs for r in rows if r.length} == {32: 2 * 20**2, 128: 2 * 100**2}
+    tile = Tile.area_efficient()
+    parts = count(jnp.asarray(cycles), jnp.asarray(kept), tile, 64)
+    twice = table(joined([parts, parts]), tile=tile, costs=COSTS, head=64)
+    assert [(r.cycles, r.pairs) for r in twice] == [(2 * r.cycles, 2 * r.pairs) for r in rows]
+    assert twice[0].energy_ratio == pytest.approx(rows[0].energy_ratio)
+    long = parts._replace(length=np.full_like(parts.length, 1000))
+    assert table(long, tile=tile, costs=COSTS, head=64)[-1].length == 1024
+
+
+def test_sweep():
+    """From single bits: `t_B = ceil(t_1 / B)`; more units are faster until the back end is full."""
+    ones, kept = traces(per_cycle=1)
+    rows = sweep(ones, kept, tile=Tile.area_efficient(), costs=COSTS, head=64, per_cycle=(1, 2), units=(6, 8))
+    assert [(r.per_cycle, r.units) for r in rows] == [(1, 6), (1, 8), (2, 6), (2, 8)]
+    assert [r.cycles for r in rows[2:]] == [int(run(n).cycles.sum()) for n in (6, 8)]

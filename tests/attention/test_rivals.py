@@ -1,0 +1,118 @@
+"""Other ways of pruning: what they keep, by the rule; and one table of all."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference_attention as reference
+
+from anaxon.accelerators import load_accelerator
+from anaxon.attention.energy import PARTS
+from anaxon.attention.rival_costs import MODES, outcomes
+from anaxon.attention.rivals import Selection, adaptive, predicted, top_k
+from anaxon.attention.tile import Tile
+
+COSTS = load_accelerator().costs
+QUERY, KEY = reference.gaussian_heads(64, 64, 12)
+SCORES = QUERY @ KEY.T
+SCALE = 1.0 / SCORES.std()
+VALID = np.tril(np.ones((64, 64), bool))
+
+
+def row_by_row(scores, valid, share):
+    kept = np.zeros(scores.shape, bool)
+    for i, row in enumerate(scores):
+        keys = [j for j in range(len(row)) if valid[i, j]]
+        best = sorted(keys, key=lambda j: (-row[j], j))
+        kept[i, best[: int(np.ceil(share * len(keys)))]] = True
+    return kept
+
+
+@pytest.mark.parametrize("scores", [SCORES, SCORES // 400_000], ids=["distinct", "ties"])
+def test_top_k(scores):
+    found = top_k(jnp.asarray(scores), 0.25, jnp.asarray(VALID))
+    np.testing.assert_array_equal(found.kept, row_by_row(scores, VALID, 0.25))
+    np.testing.assert_array_equal(found.bits, 12 * VALID)
+
+
+def test_top_k_of_everything_and_of_nothing():
+    assert top_k(jnp.asarray(SCORES), 1.0).kept.all()
+    assert not top_k(jnp.asarray(SCORES), 0.5, jnp.zeros((64, 64), bool)).kept.any()
+
+
+def test_predicted():
+    """Sanger's mask, written out."""
+    found = predicted(jnp.asarray(QUERY), jnp.asarray(KEY), SCALE, jnp.asarray(VALID), probability=0.02)
+    low = [np.round(x * 7 / 2047) for x in (QUERY, KEY)]
+    scores = np.where(VALID, low[0] @ low[1].T * SCALE * (2047 / 7) ** 2, -np.inf)
+    chance = np.exp(scores - scores.max(1, keepdims=True))
+    chance /= chance.sum(1, keepdims=True)
+    np.testing.assert_array_equal(found.kept, VALID & (chance > 0.02))
+    np.testing.assert_array_equal(found.bits, VALID * (4 + 12 * np.asarray(found.kept)))
+
+
+def test_a_predictor_of_all_bits_prunes_by_the_score():
+    found = predicted(jnp.asarray(QUERY >> 4), jnp.asarray(KEY >> 4), SCALE * 256, bits=8, predictor_bits=8)
+    exact = np.exp((QUERY >> 4) @ (KEY >> 4).T * SCALE * 256)
+    np.testing.assert_array_equal(found.kept, exact / exact.sum(1, keepdims=True) > 2e-3)
+
+
+@pytest.mark.parametrize("per_cycle", [1, 2, 5])
+@pytest.mark.parametrize("form", ["sign-magnitude", "two's complement"])
+def test_adaptive(per_cycle, form):
+    """What survives is `S >= max S - margin` exactly; cycles as of a loop over rounds that drops pairs."""
+    small = slice(0, 16)
+    query, key, valid = QUERY[small], KEY[small], VALID[small, small]
+    upper, lower = (x.astype(np.int64) for x in reference.termination_bounds(query, key, 12, per_cycle, form))
+    margin = 2.0 * SCORES.std() + 0.5
+    found = adaptive(jnp.asarray(upper), jnp.asarray(lower), margin, jnp.asarray(valid), per_cycle=per_cycle)
+    scores = np.where(valid, query @ key.T, -(10**12))
+    np.testing.assert_array_equal(found.kept, valid & (scores >= scores.max(1, keepdims=True) - margin))
+    alive, cycles = valid.copy(), np.zeros(valid.shape, int)
+    for u, low in zip(upper, lower, strict=True):
+        cycles += alive
+        for i in range(16):
+            running = max(low[i, j] for j in range(16) if alive[i, j])
+            alive[i] &= u[i] >= running - margin
+    np.testing.assert_array_equal(found.cycles, cycles)
+    np.testing.assert_array_equal(found.bits, np.minimum(12, cycles * per_cycle))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: top_k(jnp.ones((2, 2)), 0.0), "share.*got 0.0"),
+        (lambda: top_k(jnp.ones((2, 2)), 1.5), "share.*got 1.5"),
+        (lambda: predicted(jnp.ones((2, 2)), jnp.ones((2, 2)), 1.0, predictor_bits=13), "predictor_bits.*got 13"),
+        (lambda: adaptive(jnp.ones((5, 2, 2)), jnp.ones((5, 2, 2)), 1.0), "upper.*T = 6 cycles.*got 5 cycles"),
+        (lambda: adaptive(jnp.ones((6, 2, 2)), jnp.ones((6, 2, 3)), 1.0), "lower.*got"),
+        (lambda: outcomes({"best": top_k(jnp.ones((2, 2)), 1.0)}, Tile(units=6), COSTS, 64), "selections.*'best'"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_one_table():
+    """At the same pruning rate: only early termination saves key bits; a predictor reads the survivors' keys twice."""
+    query, key, scores = QUERY[:32], KEY[:32], SCORES[:32, :32]
+    cycles, kept = reference.termination_reference_numpy(query, key, np.quantile(scores, 0.875), 12, 2)
+    upper, lower = (jnp.asarray(x.astype(np.int64)) for x in reference.termination_bounds(query, key, 12, 2))
+    cycles, kept, q, k = (jnp.asarray(x) for x in (cycles, kept, query, key))
+    given = {
+        "learned": Selection(kept, 2 * cycles, cycles),
+        "top_k": top_k(jnp.asarray(scores), 0.125),
+        "predicted": predicted(q, k, SCALE, probability=0.03),
+        "adaptive": adaptive(upper, lower, 1.5 * SCORES.std()),
+    }
+    rows = {row.mode: row for row in outcomes(given, Tile.area_efficient(), COSTS, 64)}
+    assert tuple(rows) == MODES
+    assert all(tuple(row.energy) == PARTS for row in rows.values())
+    assert rows["learned"].pruning_rate == pytest.approx(rows["top_k"].pruning_rate) == 0.875
+    assert rows["top_k"].mean_bits == 12
+    assert rows["top_k"].speed_up == 1
+    assert rows["predicted"].mean_bits == pytest.approx(4 + 12 * (1 - rows["predicted"].pruning_rate))
+    assert rows["predicted"].speed_up == 2
+    assert rows["learned"].energy_ratio > rows["top_k"].energy_ratio > 1
+    assert rows["learned"].energy["value_read"] == pytest.approx(rows["top_k"].energy["value_read"])
+    assert 1 < rows["adaptive"].speed_up < 6
