@@ -1,0 +1,185 @@
+"""The attention job: how much of a model's attention can be pruned, at what loss, and what that saves in hardware."""
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+from anaxon.data.cache import Content
+from anaxon.runs import attention_settings, record
+from anaxon.runs.attention_paired import paired
+from anaxon.runs.attention_points import Bench, Measured, calibrated, hardware
+from anaxon.runs.attention_settings import Settings
+from anaxon.runs.attention_tasks import Task, names, tasks
+from anaxon.runs.attention_training import Trained, dense, learned, with_thresholds
+from anaxon.runs.folder import REPORT, RunFolder
+
+read = attention_settings.read
+
+
+def explained(settings: Settings) -> str:
+    """What `anaxon explain` prints: the tile and the costs of its operations, with their sources."""
+    return f"{settings.accelerator.tile}\n\n{settings.accelerator.table!r}"
+
+
+class Prepared:
+    """A task with its dense model, made when the first part asks for it."""
+
+    def __init__(self, settings: Settings, name: str, seed: int, progress: bool) -> None:
+        self.settings, self.name, self.seed, self.progress = settings, name, seed, progress
+
+    @cached_property
+    def task(self) -> Task:
+        """Of the configuration."""
+        return next(t for t in tasks(self.settings, self.seed) if t.name == self.name)
+
+    @cached_property
+    def dense(self) -> Trained:
+        """The model without thresholds."""
+        return dense(self.task, self.settings.training, self.seed, self.progress)
+
+    @cached_property
+    def bench(self) -> Bench:
+        """Compiled once for all points."""
+        return Bench(self.task, self.dense.model)
+
+    @cached_property
+    def cuts(self) -> np.ndarray:
+        """Calibrated thresholds `[rates + 1, layers]`; the last are where learning starts."""
+        rates = [*self.settings.study.rates, self.settings.training.start]
+        return calibrated(self.bench, self.dense.model, rates)
+
+
+def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[str, Any]:
+    """Runs, or continues, the job in its folder and writes everything that belongs there.
+
+    Raises:
+      ModuleNotFoundError, FileNotFoundError: for data that are not there.
+      OSError: when something cannot be written; what is there is kept.
+    """
+    makers: dict[str, Callable[[], Content]] = {}
+    for name in names(settings):
+        for seed in settings.study.seeds:
+            made = Prepared(settings, name, seed, progress)
+            makers[f"{name}-{seed}-free"] = partial(_free, made)
+            for penalty in settings.study.penalties:
+                makers[f"{name}-{seed}-learned-{penalty:g}"] = partial(_learned, made, penalty)
+    with folder.phase("points"):
+        parts = folder.parts(makers)
+    return _written(settings, folder, parts, progress)
+
+
+def _free(made: Prepared) -> Content:
+    """The dense model and the training-free curve: thresholds by calibration alone."""
+    settings, base = made.settings, made.bench.measured(made.dense.model)
+    arrays = {"dense/quality": base.quality, "dense/loss": made.dense.loss}
+    points = []
+    for rate, cuts in zip(settings.study.rates, made.cuts, strict=False):
+        model = with_thresholds(made.dense.model, cuts)
+        arrays[f"free/{rate:g}/quality"], point = _point(made, model, cuts)
+        points.append({"rate": rate} | point)
+    facts = {"task": made.task.facts, "unit": made.task.unit, "points": points, "dense": float(base.quality.mean())}
+    return arrays, facts
+
+
+def _learned(made: Prepared, penalty: float) -> Content:
+    """Weights and thresholds trained together."""
+    training = made.settings.training
+    found = learned(made.task, made.dense.model, made.cuts[-1], penalty, training, made.seed, made.progress)
+    quality, point = _point(made, found.model, found.thresholds[-1])
+    arrays = {"quality": quality, "loss": found.loss, "share": found.share, "thresholds": found.thresholds}
+    return arrays, {"penalty": penalty, "points": [{"penalty": penalty} | point]}
+
+
+def _point(made: Prepared, model: nnx.Module, cuts: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    measured: Measured = made.bench.measured(model)
+    found = hardware(made.bench, model, made.settings)
+    layers = {name: getattr(measured, name).tolist() for name in ("pairs", "kept", "rows", "emptied")}
+    facts = {"thresholds": np.asarray(cuts).tolist(), "quality": float(measured.quality.mean()),
+             "pruning_rate": measured.pruning_rate, "layers": layers, **found._asdict()}  # fmt: skip
+    return measured.quality, facts
+
+
+def _written(settings: Settings, folder: RunFolder, parts: dict[str, Content], progress: bool) -> dict[str, Any]:
+    with folder.busy("report", progress):
+        from anaxon.report import attention as report
+
+        found = [_task(settings, parts, name, seed) for name in names(settings) for seed in settings.study.seeds]
+        written = {
+            **record.head(settings.record),
+            "tasks": found,
+            "pooled": _pooled(settings, parts, found),
+            "audit": _audit(found),
+            "sources": dict(settings.accelerator.table.sources),
+            "seconds": folder.seconds,
+        }
+        figures = report.figures(written)
+        page = report.page(written, figures)
+    rows = {f"{part}/{name}": x for part, (arrays, _) in parts.items() for name, x in arrays.items()}
+    return folder.keep(written, rows, page, figures)
+
+
+def _task(settings: Settings, parts: dict[str, Content], name: str, seed: int) -> dict[str, Any]:
+    """A task's points, each with its paired difference to the dense model."""
+    arrays, facts = parts[f"{name}-{seed}-free"]
+    base, resamples = arrays["dense/quality"], settings.study.resamples
+    free = [p | {"difference": paired([arrays[f"free/{p['rate']:g}/quality"] - base], resamples)}
+            for p in facts["points"]]  # fmt: skip
+    trained, history = [], {}
+    for penalty in settings.study.penalties:
+        own, found = parts[f"{name}-{seed}-learned-{penalty:g}"]
+        trained.append(found["points"][0] | {"difference": paired([own["quality"] - base], resamples)})
+        history[f"{penalty:g}"] = {k: own[k].tolist() for k in ("loss", "share", "thresholds")}
+    return {"name": name, "seed": seed, "data": facts["task"], "unit": facts["unit"], "dense": facts["dense"],
+            "free": free, "learned": trained, "history": history}  # fmt: skip
+
+
+def _pooled(settings: Settings, parts: dict[str, Content], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The mean over tasks and seeds for each penalty: difference of quality, pruning, speed-up, energy."""
+    rows = []
+    for i, penalty in enumerate(settings.study.penalties):
+        own = lambda t, p=penalty: parts[f"{t['name']}-{t['seed']}-learned-{p:g}"][0]["quality"]  # noqa: E731
+        base = lambda t: parts[f"{t['name']}-{t['seed']}-free"][0]["dense/quality"]  # noqa: E731
+        points = [t["learned"][i] for t in found]
+        whole = [next(r for r in p["rows"] if r["layer"] == "all") for p in points]
+        mean = lambda values: float(np.mean(values))  # noqa: E731
+        rows.append({
+            "penalty": penalty,
+            "difference": paired([own(t) - base(t) for t in found], settings.study.resamples),
+            "pruning_rate": mean([p["pruning_rate"] for p in points]),
+            **{k: mean([r[k] for r in whole]) for k in ("mean_cycles", "speed_up", "energy_ratio",
+                                                        "speed_up_pruning", "energy_ratio_pruning")},
+        })  # fmt: skip
+    return rows
+
+
+def _audit(found: list[dict[str, Any]]) -> dict[str, float]:
+    """Over all points: pairs compared with float64 products, and wrong decisions."""
+    points = [p for t in found for p in (*t["free"], *t["learned"])]
+    return {name: sum(p["audit"][name] for p in points) for name in ("pairs", "wrong")}
+
+
+def summary(written: dict[str, Any], path: Path, console: Console) -> None:
+    """Prints the few numbers that matter, and where the rest is."""
+    shown = Table("task", "thresholds", "quality", "difference, 95 %", "pruned", "cycles", "speed-up", "energy",
+                  box=None, pad_edge=False)  # fmt: skip
+    for task in written["tasks"]:
+        unit, factor = task["unit"]
+        shown.add_row(task["name"], "none", f"{factor * task['dense']:.2f}", "", "", "", "", "")
+        for point in (*task["free"], *task["learned"]):
+            kind = f"calibrated {point['rate']:.0%}" if "rate" in point else f"learned, penalty {point['penalty']:g}"
+            low, high = point["difference"]["ci95"]
+            whole = next(r for r in point["rows"] if r["layer"] == "all")
+            shown.add_row(task["name"], kind, f"{factor * point['quality']:.2f}",
+                          f"{factor * point['difference']['mean']:+.2f} [{factor * low:+.2f}, {factor * high:+.2f}]",
+                          f"{point['pruning_rate']:.1%}", f"{whole['mean_cycles']:.2f}", f"{whole['speed_up']:.2f} x",
+                          f"{whole['energy_ratio']:.2f} x")  # fmt: skip
+    console.print(shown)
+    console.print(f"Early termination and float64 products: {written['audit']['pairs']:.4g} pairs, "
+                  f"{written['audit']['wrong']:.0f} wrong. Quality in {unit}.")  # fmt: skip
+    console.print(f"Report: {path / REPORT}", soft_wrap=True, highlight=False)

@@ -1,0 +1,178 @@
+"""The tasks of the attention jobs: a model whose every attention has a threshold, its batches, what is good."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from anaxon.data import characters, images, minilm, texts, token_batches
+from anaxon.flax import PrunedAttention
+from anaxon.models import classify
+from anaxon.models.causal_lm import CausalLM
+from anaxon.models.encoder import Encoder
+from anaxon.models.vit import PictureTransformer
+from anaxon.runs.attention_settings import Settings
+from anaxon.types import Array
+
+Epoch = Callable[[np.random.Generator], Iterator["Batch"]]
+
+
+class Batch(NamedTuple):
+    """Inputs of the model, targets of its rows, and which example a row is, `[rows]`; -1 for padding."""
+
+    inputs: tuple[np.ndarray, ...]
+    targets: np.ndarray
+    index: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A model and what it is tried on.
+
+    Attributes:
+      name: of the task.
+      model: every attention is a `PrunedAttention` that keeps everything.
+      epoch: batches of the training split in random order.
+      ordered: a few batches of the training split, for calibration.
+      test: all batches of the test split.
+      quality: of every row `[rows]` from results and targets; the higher the better.
+      loss: of every row.
+      unit: of a difference of quality, and how many of it are 1.
+      facts: name, sizes and checksum of the data.
+      trained: an NNX filter of the parameters that are trained.
+    """
+
+    name: str
+    model: nnx.Module
+    epoch: Epoch
+    ordered: list[Batch]
+    test: list[Batch]
+    quality: Callable[[Array, Array], Array]
+    loss: Callable[[Array, Array], Array]
+    unit: tuple[str, float]
+    facts: dict[str, Any]
+    trained: Any = nnx.Param
+
+
+def tasks(settings: Settings, seed: int) -> Iterator[Task]:
+    """The tasks of a configuration, one after another (each holds a model).
+
+    Raises:
+      ModuleNotFoundError, FileNotFoundError: for data that are not there; the sentence says what installs them.
+    """
+    yield from {"minilm": _texts, "shared": _texts, "gpt": _characters, "pictures": _pictures}[settings.kind](
+        settings, seed
+    )
+
+
+def names(settings: Settings) -> tuple[str, ...]:
+    """What the tasks are called, without loading anything."""
+    return settings.data.sources if settings.kind in ("minilm", "shared") else (settings.kind,)
+
+
+def keeping_all(_: int = 0) -> PrunedAttention:
+    """An attention function whose threshold prunes nothing yet."""
+    return PrunedAttention(-jnp.inf, hard=True)
+
+
+def correct(logits: Array, labels: Array) -> Array:
+    """1 for a row whose largest logit is the label's."""
+    return (jnp.argmax(logits, -1) == labels).astype(jnp.float32)
+
+
+# Of a vocabulary of 30,522 a few thousand sentences say little, and its optimiser would take most of a step's time.
+FROZEN_EMBEDDINGS = nnx.All(nnx.Param, nnx.Not(nnx.PathContains("embeddings")))
+CROSS_ENTROPY = optax.softmax_cross_entropy_with_integer_labels
+POINTS = ("points of accuracy", 100.0)
+
+
+def _texts(settings: Settings, seed: int) -> Iterator[Task]:
+    data = settings.data
+    for source in data.sources:
+        found = texts.load(texts.TextData(source, data.path, data.train, data.test))
+        train, test = (minilm.tokenise(split.texts, data.length) for split in (found.train, found.test))
+        labels = found.train.labels
+        yield Task(
+            name=source,
+            model=_classifier(settings, train, labels, len(found.classes), seed),
+            epoch=lambda rng, t=train, y=labels: (
+                _row(b, y) for b in token_batches.shuffled(t, rng, settings.training.batch)
+            ),
+            ordered=[_row(b, labels) for b in token_batches.in_order(train[:256], settings.training.batch)],
+            test=[_row(b, found.test.labels) for b in token_batches.in_order(test, settings.training.batch)],
+            quality=correct,
+            loss=CROSS_ENTROPY,
+            unit=POINTS,
+            facts={"name": source, "classes": len(found.classes), "train": len(train), "test": len(test),
+                   "checksum": found.checksum},
+            trained=FROZEN_EMBEDDINGS if settings.kind == "minilm" else nnx.Param,
+        )  # fmt: skip
+
+
+def _classifier(
+    settings: Settings, train: list[np.ndarray], labels: np.ndarray, classes: int, seed: int
+) -> classify.Classifier:
+    """With a head fitted to the frozen embeddings, or a fresh small encoder."""
+    if settings.kind == "shared":
+        encoder = Encoder(settings.model, keeping_all, rngs=nnx.Rngs(seed))
+        width = settings.model.width
+        return classify.Classifier(encoder, classify.Head(np.zeros((width, classes)), np.zeros(classes)))
+    encoder = minilm.encoder(keeping_all)
+    graphdef, params, rest = nnx.split(encoder, nnx.Param, ...)
+    embed = lambda p, *x: nnx.merge(graphdef, p, rest, copy=True)(*x)  # noqa: E731
+    vectors = classify.outputs(jax.jit(embed), params, train, settings.training.batch)
+    return classify.Classifier(encoder, classify.logistic_head(vectors, labels, classes))
+
+
+def _row(batch: token_batches.TokenBatch, labels: np.ndarray) -> Batch:
+    return Batch((batch.tokens, batch.mask), labels[batch.index], batch.index)
+
+
+def _pictures(settings: Settings, seed: int) -> Iterator[Task]:
+    found = images.load(settings.data)
+    model = PictureTransformer(settings.model, 10, keeping_all, rngs=nnx.Rngs(seed))
+    facts = {"name": found.name, "train": len(found.train.labels), "test": len(found.test.labels),
+             "checksum": found.checksum}  # fmt: skip
+    splits = [(s.features.astype(np.float32), s.labels) for s in (found.train, found.test)]
+    yield _arrays(settings, "pictures", model, splits, correct, CROSS_ENTROPY, POINTS, facts)
+
+
+def _characters(settings: Settings, seed: int) -> Iterator[Task]:
+    data, size = settings.data, settings.model.context
+    found = characters.load(characters.CharacterData(data.path, data.rare))
+    model = CausalLM(settings.model, len(found.symbols), keeping_all, rngs=nnx.Rngs(seed))
+    rng = np.random.default_rng(0)
+    splits = [_cut(codes, size, n, rng) for codes, n in ((found.train, data.train), (found.test, data.test))]
+    nats = lambda logits, y: CROSS_ENTROPY(logits, y).mean(-1)  # noqa: E731
+    facts = {"name": found.name, "train": data.train, "test": data.test, "checksum": found.checksum}
+    yield _arrays(settings, "gpt", model, splits, lambda z, y: -nats(z, y), nats, ("nats a character", 1.0), facts)
+
+
+def _cut(codes: np.ndarray, size: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Sequences from anywhere, and the same one character on."""
+    at = rng.integers(0, len(codes) - size - 1, count)[:, None] + np.arange(size)
+    return codes[at].astype(np.int32), codes[at + 1].astype(np.int32)
+
+
+def _arrays(
+    settings: Settings, name: str, model: nnx.Module, splits: list[tuple[np.ndarray, np.ndarray]], quality: Any,
+    loss: Any, unit: tuple[str, float], facts: dict[str, Any],
+) -> Task:  # fmt: skip
+    """A task of examples that are all of one size."""
+    (x, y), tested = splits
+    size = min(settings.training.batch, len(x))
+    epoch = lambda rng: _slices(x, y, rng.permutation(len(x))[: len(x) // size * size], size)  # noqa: E731
+    test = list(_slices(*tested, np.arange(len(tested[0])), min(size, len(tested[0]))))
+    some = list(_slices(x, y, np.arange(min(256, len(x))), min(size, len(x))))
+    return Task(name, model, epoch, some, test, quality, loss, unit, facts)
+
+
+def _slices(x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int) -> Iterator[Batch]:
+    for first in range(0, len(order), size):
+        index = order[first : first + size]
+        yield Batch((x[index],), y[index], index)

@@ -1,0 +1,123 @@
+"""The attention job on a model of one block: what it writes, what it refuses, that it continues."""
+
+import json
+
+import numpy as np
+import pytest
+
+from anaxon.cli import main
+from anaxon.runs import attention_settings
+from anaxon.runs.attention_paired import paired
+
+TINY = """
+job = "attention"
+kind = "pictures"
+[data]
+source = "digits"
+train = 100
+test = 20
+[model]
+width = 8
+heads = 2
+blocks = 1
+feed_forward = 8
+patch = 7
+[training]
+dense_epochs = 1
+epochs = 1
+batch = 20
+[study]
+rates = [0.5]
+traced = 4
+resamples = 100
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    file = tmp_path_factory.mktemp("attention") / "tiny.toml"
+    file.write_text(TINY)
+    return file
+
+
+@pytest.fixture(scope="module")
+def folder(config):
+    pytest.importorskip("mlxtend")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANAXON_CACHE", str(config.parent / "cache"))
+        assert main(["run", str(config), "--out", str(config.parent / "run")]) == 0
+        yield config.parent / "run"
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_no_decision_is_wrong(results):
+    assert results["audit"]["wrong"] == 0
+    # 16 tokens, 2 heads, one block, at least 4 examples, two points
+    assert results["audit"]["pairs"] >= 2 * 4 * 2 * 16**2
+
+
+def test_points_say_what_was_pruned_and_what_it_saved(results):
+    (task,) = results["tasks"]
+    free, learned = task["free"][0], task["learned"][0]
+    assert free["pruning_rate"] == pytest.approx(0.5, abs=0.15)  # calibrated on the training split
+    for point in (free, learned):
+        assert point["layers"]["pairs"] == [20 * 2 * 16**2]
+        whole = next(r for r in point["rows"] if r["layer"] == "all")
+        pruned, kept = (np.array(point["histogram"][k]) for k in ("pruned", "kept"))
+        assert pruned.sum() + kept.sum() == whole["pairs"] == point["audit"]["pairs"]
+        assert kept[:12].sum() == 0  # survivors take all bits
+        assert whole["energy_ratio"] == pytest.approx(whole["energy_ratio_pruning"] * whole["energy_ratio_termination"])
+        assert {r["mode"] for r in point["rivals"]} == {"learned", "top_k", "predicted", "adaptive"}
+    assert len(task["history"]["0.1"]["thresholds"]) == 5
+
+
+def test_the_report_is_one_page_with_all_figures(folder):
+    page = (folder / "report.html").read_text()
+    assert page.count("<img") == 6
+    assert "not the paper's tables" in " ".join(page.split())
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_continues_to_the_same_numbers(config, folder, results, monkeypatch):
+    monkeypatch.setenv("ANAXON_CACHE", str(config.parent / "other"))
+    again = config.parent / "again"
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("anaxon.runs.attention.learned", interrupt)
+        assert main(["run", str(config), "--out", str(again)]) == 130
+    assert (again / "parts" / "pictures-0-free.npz").exists()
+    assert main(["run", str(config), "--out", str(again), "--resume"]) == 0
+    assert json.loads((again / "results.json").read_text())["tasks"] == results["tasks"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"kind": "bert"}, "kind: expected one of"),
+        ({"data": {"sources": ["mnli"]}}, "data.sources: expected one of"),
+        ({"study": {"rates": [1.0]}}, r"study.rates: expected a share of pairs in \[0, 1\); got 1.0"),
+        ({"study": {"penalties": [-1.0]}}, "study.penalties: expected numbers >= 0; got -1.0"),
+        ({"accelerator": {"kind": "gpu"}}, "accelerator.kind: expected one of"),
+        ({"accelerator": {"costs": "tsmc3"}}, "leopard65"),
+        ({"trainig": {}}, "unknown key 'trainig'; did you mean 'training'"),
+    ],
+)
+def test_wrong_settings_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        attention_settings.read({"job": "attention"} | changed)
+
+
+def test_paired_intervals_hold_the_mean_and_shrink_with_examples():
+    rng = np.random.default_rng(0)
+    few, many = (paired([rng.normal(0.1, 1, n)], 500) for n in (100, 10_000))
+    for found, n in ((few, 100), (many, 10_000)):
+        low, high = found["ci95"]
+        assert low < found["mean"] < high
+        assert high - low == pytest.approx(2 * 1.96 / np.sqrt(n), rel=0.25)
