@@ -98,10 +98,10 @@ def uniform(given: Trade, power_budget: float, relative: Mapping[str, float] | N
       ValueError: for a budget that such windows do not reach; it says what they reach.
     """
     share = {p: jnp.full_like(a, 1.0 if relative is None else relative[p]) for p, a in given.error.items()}
-    at = lambda w: jax.tree.map(lambda r: jnp.maximum(w * r, LOWEST), share)  # noqa: E731
     top = 1.0 / max(float(r.max()) for r in share.values())
-    _feasible(power_budget, float(given.power_at(at(LOWEST))), float(given.power_at(at(top))))
-    return at(_bisect(lambda w: given.power_at(at(w)) < power_budget, LOWEST, top))
+    least, most = (float(_power(given, _in_proportion(share, w))) for w in (LOWEST, top))
+    _feasible(power_budget, least, most)
+    return _uniform(given, share, top, power_budget)
 
 
 def least_error(given: Trade, power_budget: float) -> dict[str, Array]:
@@ -112,11 +112,8 @@ def least_error(given: Trade, power_budget: float) -> dict[str, Array]:
     """
     lowest = {p: jnp.full_like(a, LOWEST) for p, a in given.error.items()}
     full = {p: jnp.where(a > 0, 1.0, LOWEST) for p, a in given.error.items()}
-    _feasible(power_budget, float(given.power_at(lowest)), float("inf"))
-    if float(given.power_at(full)) <= power_budget:
-        return full
-    price = _bisect(lambda x: given.power_at(_windows(given, x)) > power_budget, 1e-30, 1e30)
-    return _windows(given, price)
+    _feasible(power_budget, float(_power(given, lowest)), float("inf"))
+    return full if float(_power(given, full)) <= power_budget else _at_power(given, power_budget)
 
 
 def least_power(given: Trade, error_budget: float) -> dict[str, Array]:
@@ -131,8 +128,7 @@ def least_power(given: Trade, error_budget: float) -> dict[str, Array]:
         raise ValueError(
             f"error_budget: the least feasible is {least:.4g}, with all windows full; got {error_budget:.4g}"
         )
-    price = _bisect(lambda x: given.error_at(_windows(given, x)) < error_budget, 1e-30, 1e30)
-    return _windows(given, price)
+    return _at_error(given, error_budget)
 
 
 def _feasible(budget: float, least: float, most: float) -> None:
@@ -144,7 +140,30 @@ def _feasible(budget: float, least: float, most: float) -> None:
         raise ValueError(f"power_budget: full windows draw {most:.4g} g_max v_max^2; got {budget:.4g}, which is more")
 
 
+# Compiled once for a network's shapes, whatever the budget.
+_power = jax.jit(Trade.power_at)
+
+
+def _in_proportion(share: dict[str, Array], w: Array | float) -> dict[str, Array]:
+    return {p: jnp.maximum(w * r, LOWEST) for p, r in share.items()}
+
+
 @jax.jit
+def _uniform(given: Trade, share: dict[str, Array], top: Array, budget: Array) -> dict[str, Array]:
+    w = _bisect(lambda w: given.power_at(_in_proportion(share, w)) < budget, LOWEST, top)
+    return _in_proportion(share, w)
+
+
+@jax.jit
+def _at_power(given: Trade, budget: Array) -> dict[str, Array]:
+    return _windows(given, _bisect(lambda x: given.power_at(_windows(given, x)) > budget, 1e-30, 1e30))
+
+
+@jax.jit
+def _at_error(given: Trade, budget: Array) -> dict[str, Array]:
+    return _windows(given, _bisect(lambda x: given.error_at(_windows(given, x)) < budget, 1e-30, 1e30))
+
+
 def _windows(given: Trade, price: Array) -> dict[str, Array]:
     """Where `w^3 (A + 2 B w) = 2 a / price`, limited to [LOWEST, 1]; the left side rises with w."""
 

@@ -27,6 +27,7 @@ def main(folders: list[Path]) -> None:
         if folder == folders[0]:
             windows(record)
             speed(record)
+            first_order(record["delta"])
 
 
 def compared(record: dict) -> None:
@@ -74,6 +75,28 @@ def speed(record: dict) -> None:
             ("network", "`predict`", "`linearised`", "chips needed", "our ensemble", "loop over chips"), rows
         )
     )
+
+
+def first_order(found: dict) -> None:
+    """Of loops and attention: errors, and the seconds of predicting and of sampling them."""
+    print("### Loops and attention, by first order only\n")
+    rows = []
+    for kind, net in found["networks"].items():
+        for x in net["lines"]:
+            single = " / ".join(f"{r:.3f}" for r in x["by_input"])
+            errors = (f"{x['predicted']:.4g}", interval(x["sampled"], ".4g"), f"{x['ratio']:.3f}", single)
+            rows.append((kind, f"{net['test_accuracy']:.1%}", x["sigma"], f"{x['pair_sigma']:.2g}", *errors,
+                         f"{x['kurtosis']:+.2f}", f"{x['seconds']['linearised']:.3g}",
+                         f"{net['speed']['seconds']:.3g}"))  # fmt: skip
+    print(markdown.table(("network", "digital accuracy", "sigma", "of a pair", "`linearised`", "sampled, 95 %",
+                          "first order / sampled", "single inputs: least / median / largest", "excess kurtosis",
+                          "seconds", "our ensemble to ±2 %"), rows))  # fmt: skip
+    for kind, net in found["networks"].items():
+        line = net["lines"][-1]
+        shares = sorted(((v / line["predicted"], p) for p, v in line["cells"].items()), reverse=True)
+        print(f"{kind}, sigma {line['sigma']:g}, by layer: " + ", ".join(f"`{p}` {v:.0%}" for v, p in shares) + ".\n")
+    for kind, why in found["skipped"].items():
+        print(f"{kind} is left out: {why}.\n")
 
 
 def interval(estimate: dict, digits: str) -> str:

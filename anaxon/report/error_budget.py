@@ -3,7 +3,7 @@
 from html import escape
 from typing import Any
 
-from anaxon.report import html
+from anaxon.report import error_budget_delta, html
 from anaxon.report.error_budget_figures import figures as figures
 from anaxon.runs.error_tuning import CHOICES
 
@@ -33,6 +33,7 @@ def page(record: dict[str, Any], drawn: dict[str, bytes]) -> str:
         html.gallery(drawn, CAPTIONS),
         "<h2>What causes the error</h2>",
         *(_causes(kind, net, record["config"]["study"]["sigma"]) for kind, net in record["networks"].items()),
+        *error_budget_delta.section(record["delta"]),
         "<h2>Windows at equal power</h2>",
         _tuned(record["tuned"]),
         "<h2>How long it takes</h2>",

@@ -16,7 +16,7 @@ from anaxon.flax import functional
 from anaxon.interpret.place import place
 from anaxon.interpret.plan import Plan
 from anaxon.models.convnet import NETWORKS
-from anaxon.runs import error_measures, error_settings, error_tuning, plan_record, record
+from anaxon.runs import error_delta, error_measures, error_settings, error_tuning, plan_record, record
 from anaxon.runs.error_measures import Panel
 from anaxon.runs.error_networks import Placed, trained
 from anaxon.runs.error_settings import Settings
@@ -56,8 +56,9 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
         rows |= {f"{kind}/{name}": chips[name] for name in ("error", "hit")}
     with folder.phase("windows"):
         tuned, sampled = _tuned(settings, nets[study.networks[0]], data, folder, progress)
-    rows |= sampled
-    return _written(settings, folder, data, {"networks": found, "tuned": tuned}, rows, progress)
+    delta, more = error_delta.measured(settings, data, folder, progress)
+    found = {"networks": found, "tuned": tuned, "delta": delta}
+    return _written(settings, folder, data, found, rows | sampled | more, progress)
 
 
 def _compared(
@@ -148,6 +149,11 @@ def summary(written: dict[str, Any], path: Path, console: Console) -> None:
             shown.add_row(kind, f"{line['sigma']:g}", f"{line['predicted']:.4g}", f"{line['linearised']:.4g}",
                           f"{line['sampled']['mean']:.4g}", f"{low:.4g} to {high:.4g}",
                           f"{line['kurtosis']:+.2f}{'' if line['trusted'] else ' (not trusted)'}")  # fmt: skip
+    for kind, net in written["delta"]["networks"].items():
+        for line in net["lines"]:
+            low, high = line["sampled"]["ci95"]
+            shown.add_row(kind, f"{line['sigma']:g}", "", f"{line['predicted']:.4g}", f"{line['sampled']['mean']:.4g}",
+                          f"{low:.4g} to {high:.4g}", f"{line['kurtosis']:+.2f}")  # fmt: skip
     console.print(shown)
     tuned = Table("power", "windows", "error, predicted", "sampled", "of uniform", "accuracy", box=None, pad_edge=False)
     for row in written["tuned"]["rows"]:
@@ -155,4 +161,6 @@ def summary(written: dict[str, Any], path: Path, console: Console) -> None:
                       f"{row['ratio']['mean']:.2f}", f"{row['accuracy']['mean']:.1%}")  # fmt: skip
     console.print(tuned)
     console.print(f"Data: {written['data']['name']}. Mean squared errors of logits.")
+    for kind, why in written["delta"]["skipped"].items():
+        console.print(f"{kind} is left out: {why}", markup=False)
     console.print(f"Report: {path / REPORT}", soft_wrap=True, highlight=False)

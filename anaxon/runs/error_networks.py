@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from anaxon.calibrate import calibrate
@@ -40,10 +41,15 @@ def trained(settings: Settings, images: Images, kind: str, progress: bool) -> Pl
                              training=dataclasses.asdict(schedule))  # fmt: skip
     where = cache.folder() / "models" / f"convnet-{kind}-{code}"
     params, history = train.fit(fn, start, images.train, images.test, schedule, where, progress)
-    some = jnp.asarray(images.train.features[:CALIBRATION])
+    return placed(settings, fn, params, images.train.features, float(history["accuracy"][-1]))
+
+
+def placed(settings: Settings, fn: Callable[..., Array], params: PyTree, seen: np.ndarray, accuracy: float) -> Placed:
+    """A trained network on the hardware, with ranges from the first inputs that it has seen."""
+    some = jnp.asarray(seen[:CALIBRATION])
     plan = place(fn, settings.hardware)(params, some)
     plan = calibrate(fn)(fold_name(jax.random.key(settings.seed), "calibration"), plan, params, some)
-    return Placed(fn, params, plan, float(history["accuracy"][-1]))
+    return Placed(fn, params, plan, accuracy)
 
 
 def at_sigma(plan: Plan, sigma: Array | float) -> Plan:

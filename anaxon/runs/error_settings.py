@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from anaxon.check import choice, integer, number
+from anaxon.check import choice, integer, number, require
 from anaxon.data.images import ImageData
 from anaxon.device.gaussian import Gaussian
 from anaxon.hardware import Hardware
@@ -56,6 +56,44 @@ class Study:
                 raise ValueError(f"study.budgets: expected shares of full power in (0, 1]; got {value}")
 
 
+DELTA = ("transformer", "keyword-lstm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Delta:
+    """Networks with attention and loops, whose error is predicted to first order only.
+
+    Attributes:
+      networks: of `DELTA`; "keyword-lstm" is left out where the extra `speech` is not installed.
+      sigmas: standard deviations of a programmed conductance; that of a pair is sqrt(2) times as large.
+      inputs: of the test sets, followed and sampled.
+      chips: sampled for every sigma.
+      epochs: of the transformer's training, with the batch and rate of `training`.
+      clip_epochs: of the LSTM's.
+      clips: spoken to train on; a tenth as many to validate and to test.
+
+    Raises:
+      ValueError: for a value out of range.
+    """
+
+    networks: tuple[str, ...] = DELTA
+    sigmas: tuple[float, ...] = (0.003, 0.007)
+    inputs: int = 16
+    chips: int = 1000
+    epochs: int = 10
+    clip_epochs: int = 20
+    clips: int = 2400
+
+    def __post_init__(self) -> None:
+        for name in self.networks:
+            choice("delta.networks", name, DELTA)
+        for name, least in (("inputs", 2), ("chips", 2), ("epochs", 1), ("clip_epochs", 1), ("clips", 240)):
+            integer(f"delta.{name}", getattr(self, name), least, 10**6)
+        require(len(self.sigmas) > 0, "delta.sigmas", list(self.sigmas), "one or more")
+        for value in self.sigmas:
+            number("delta.sigmas", value, "shares of full scale above 0", low=0, open_low=True)
+
+
 QUIET = TrainingNoise(weight=0.0, level=0.0, shift=0, time_mask=0, mel_mask=0)
 
 
@@ -82,7 +120,7 @@ class Learning:
         self.schedule(0)
 
 
-SECTIONS = {"data": ImageData, "model": Channels, "training": Learning, "study": Study}
+SECTIONS = {"data": ImageData, "model": Channels, "training": Learning, "study": Study, "delta": Delta}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +132,7 @@ class Settings:
     model: Channels
     training: Learning
     study: Study
+    delta: Delta
     hardware: Hardware
     hardware_table: Any
 

@@ -31,8 +31,10 @@ GROUPS = {
     "ramp": "a scanned LSTM with ramp ADCs beside one with linear ADCs and digital activations",
     "recogniser": "a quantisation-aware training step of a Conformer beside the float step",
     "chips": "chips one after another, in batches and all at once",
+    "prediction": "the error of a network: predicted, and from as many chips as its interval needs",
+    "bitserial": "bit-serial early termination of an attention layer beside its float32 scores",
 }
-ON_ACCELERATOR = ("gaussian", "vcm", "ramp", "recogniser", "chips")
+ON_ACCELERATOR = ("gaussian", "vcm", "ramp", "recogniser", "chips", "prediction", "bitserial")
 ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "OMP_NUM_THREADS": "1",

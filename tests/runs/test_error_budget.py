@@ -7,7 +7,9 @@ import pytest
 
 from anaxon import cli
 from anaxon.data import cache, images
-from anaxon.runs import error_settings
+from anaxon.report import error_budget_delta
+from anaxon.runs import error_delta, error_settings
+from anaxon.runs.folder import RunFolder
 from anaxon.settings import read_toml
 
 CONFIG = """
@@ -29,6 +31,12 @@ chips = 48
 tuned_images = 4
 tuned_chips = 8
 budgets = [0.1, 1.0]
+[delta]
+networks = ["transformer"]
+sigmas = [0.003]
+inputs = 2
+chips = 48
+epochs = 1
 [hardware.device]
 kind = "gaussian"
 sigma = 0.01
@@ -57,6 +65,20 @@ def test_predictions_stand_beside_samples(finished):
     assert low * 0.8 < line["predicted"] < high * 1.2
     assert sum(line["cells"].values()) == pytest.approx(line["linearised"] - line["bias"], rel=0.01)
     assert line["trusted"] and 0 <= line["flip"] <= 1
+
+
+@pytest.mark.slow
+def test_a_transformer_stands_beside_its_chips(finished):
+    record, rows = json.loads((finished / "results.json").read_text()), cache.load(finished / "ensemble.npz")[0]
+    net = record["delta"]["networks"]["transformer"]
+    (line,) = net["lines"]
+    assert rows["transformer/error"].shape == (48, 1, 2) and net["inputs"] == 2
+    low, high = line["sampled"]["ci95"]
+    assert low * 0.8 < line["predicted"] < high * 1.2
+    assert sum(line["cells"].values()) == pytest.approx(line["predicted"] - line["bias"], rel=0.01)
+    assert len(line["cells"]) == 14
+    page = (finished / "report.html").read_text()
+    assert "loops and attention" in page and "blocks/1/attention/query/kernel" in page
 
 
 @pytest.mark.slow
@@ -90,6 +112,8 @@ def test_the_report_is_one_file(finished):
         ("data", {"source": "letters"}, "data.source"),
         ("hardware", {"preset": "vcm-4bit"}, "one linear pair for each weight"),
         ("training", {"rate": 0.1}, "training"),
+        ("delta", {"networks": ["gru"]}, "delta.networks"),
+        ("delta", {"sigmas": []}, "delta.sigmas"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path, section, values, says):
@@ -98,6 +122,16 @@ def test_wrong_settings_are_named(tmp_path, section, values, says):
     table[section] = values if section == "hardware" else {**table[section], **values}
     with pytest.raises((ValueError, TypeError), match=says):
         error_settings.read(table)
+
+
+def test_a_network_whose_data_are_missing_is_left_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(error_delta, "find_spec", lambda name: None)
+    (tmp_path / "budget.toml").write_text(CONFIG)
+    table = read_toml(tmp_path / "budget.toml")
+    table["delta"]["networks"] = ["keyword-lstm"]
+    found, rows = error_delta.measured(error_settings.read(table), None, RunFolder(tmp_path), progress=False)
+    assert not rows and not found["networks"] and "pip install 'anaxon[speech]'" in found["skipped"]["keyword-lstm"]
+    assert "keyword-lstm is left out" in "".join(error_budget_delta.section(found))
 
 
 def test_digits_are_split_by_class():
