@@ -16,7 +16,18 @@ LAYERS = {
     2: {"crossbar", "attention"},
     3: {"hardware", "presets", "settings", "accelerators"},
     4: {"interpret"},
-    5: {"adc_ranges", "columns", "row_offsets", "ensemble", "calibrate", "tune", "store", "statistics", "rates", "in_memory"},
+    5: {
+        "adc_ranges",
+        "columns",
+        "row_offsets",
+        "ensemble",
+        "calibrate",
+        "tune",
+        "store",
+        "statistics",
+        "rates",
+        "in_memory",
+    },  # fmt: skip
     6: {"flax", "training", "models", "data", "decoding", "report", "cli", "runs", "__main__"},
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

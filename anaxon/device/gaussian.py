@@ -55,7 +55,7 @@ class Gaussian:
         for name in ("stuck_off", "stuck_on"):
             number(f"Gaussian.{name}", getattr(self, name), "None or a share of cells in [0, 1]", low=0.0)
         if all(isinstance(p, int | float | None) for p in (self.stuck_off, self.stuck_on)):
-            share = (self.stuck_off or 0.0) + (self.stuck_on or 0.0)
+            share = sum(float(p) for p in (self.stuck_off, self.stuck_on) if p is not None)
             require(share <= 1, "Gaussian.stuck_off + Gaussian.stuck_on", share, "shares of cells, together <= 1")
         number("Gaussian.read_sigma", self.read_sigma, "None or a number >= 0, relative to g_max", low=0.0)
         number("Gaussian.bandwidth", self.bandwidth, "None or hertz > 0", low=0.0, open_low=True)

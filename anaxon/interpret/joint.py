@@ -86,7 +86,13 @@ def _one(fn: Callable, chip: Chip, noisy: bool, inputs: tuple) -> tuple[Array, d
     slopes, reads = jax.lax.map(back, jnp.eye(y.size, dtype=y.dtype))
     both = {path: _weighted(slopes[path], cells[path].covariance) for path in cells}
     single = sum(reads.values(), jnp.zeros(y.size, y.dtype))
-    return y, both, _by_pairs(lambda seed: sum(back(seed)[1].values()), single) if noisy else jnp.diag(single)
+    return (
+        y,
+        both,
+        _by_pairs(lambda seed: sum(back(seed)[1].values(), jnp.zeros((), y.dtype)), single)
+        if noisy
+        else jnp.diag(single),
+    )
 
 
 def _weighted(slopes: tuple[Array, ...], covariance: tuple[tuple[Array, ...], ...]) -> tuple[Array, Array]:

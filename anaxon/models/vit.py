@@ -5,6 +5,7 @@ Dosovitskiy et al. 2021, arXiv:2010.11929, with the mean of all tokens in the pl
 
 import dataclasses
 from collections.abc import Callable
+from typing import Protocol
 
 import jax
 from flax import nnx
@@ -50,6 +51,25 @@ class PictureSizes:
         return (SIDE // self.patch) ** 2
 
 
+class BlockSizes(Protocol):
+    """What a block asks of a model's sizes."""
+
+    @property
+    def width(self) -> int:
+        """Of a token."""
+        ...
+
+    @property
+    def heads(self) -> int:
+        """Of the attention."""
+        ...
+
+    @property
+    def feed_forward(self) -> int:
+        """Hidden width."""
+        ...
+
+
 class PictureBlock(nnx.Module):
     """Attention and a feed-forward pair, each behind a norm and added to its input: `[batch, tokens, width]` to it.
 
@@ -57,7 +77,7 @@ class PictureBlock(nnx.Module):
     `attention_norm`, `norm`, `up`, `down`.
     """
 
-    def __init__(self, sizes: PictureSizes, attention_fn: Callable[..., Array], *, rngs: nnx.Rngs) -> None:
+    def __init__(self, sizes: BlockSizes, attention_fn: Callable[..., Array], *, rngs: nnx.Rngs) -> None:
         self.attention_norm = nnx.LayerNorm(sizes.width, rngs=rngs)
         self.attention = nnx.MultiHeadAttention(
             sizes.heads, sizes.width, attention_fn=attention_fn, decode=False, rngs=rngs, keep_rngs=False

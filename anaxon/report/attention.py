@@ -28,6 +28,7 @@ def page(record: dict[str, Any], drawn: dict[str, bytes]) -> str:
         _head(record),
         html.tiles(_tiles(record)),
         "<h2>Quality, pruning and hardware</h2>",
+        _method(record),
         *(_points(task, record) for task in record["tasks"]),
         _pooled(record),
         "<h2>Figures</h2>",
@@ -45,10 +46,10 @@ def page(record: dict[str, Any], drawn: dict[str, bytes]) -> str:
 def _head(record: dict[str, Any]) -> str:
     design = record["config"]["accelerator"]
     return (
-        f"<h1>{escape(TITLE)}</h1><p class='lead'>Scores below a threshold of each layer are dropped before the softmax; "
-        f"a dot product stops as soon as it is certain to stay below. Thresholds come from calibration alone, or are "
-        f"learned together with the weights. Hardware: the {escape(design['kind'])} tile, {design['bits']} bits, "
-        f"{design['per_cycle']} a cycle, beside a baseline with one whole key a cycle and no pruning. Configuration "
+        f"<h1>{escape(TITLE)}</h1><p class='lead'>Scores below a threshold of each layer are dropped before the "
+        "softmax; a dot product stops as soon as it is certain to stay below. Thresholds come from calibration alone, "
+        f"or are learned together with the weights. Hardware: the {escape(design['kind'])} tile, {design['bits']} bits,"
+        f" {design['per_cycle']} a cycle, beside a baseline with one whole key a cycle and no pruning. Configuration "
         f"{escape(record['config_hash'])}, seed {record['seed']}.</p><p>After Li et al., ISCA 2022 (arXiv 2204.03227). "
         "The sizes of its tiles and the energies of its parts are recollections and published unit costs, not the "
         "paper's tables; its 43 tasks are not these.</p>"
@@ -74,11 +75,21 @@ def _tiles(record: dict[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
+def _method(record: dict[str, Any]) -> str:
+    training, audit = record["config"]["training"], record["audit"]
+    return (
+        f"<p>The dense model was trained for {training['dense_epochs']} epoch(s); a learned point is that model after "
+        f"{training['epochs']} more, with thresholds and the penalty on L0: a part of its difference is the longer "
+        "training. Quality is that of float scores against the thresholds; the hardware compares integers, which "
+        f"decide {html.percent(audit['agree'], 3)} of the traced pairs alike. Emptied rows give 0.</p>"
+    )
+
+
 def _points(task: dict[str, Any], record: dict[str, Any]) -> str:
     unit, factor = task["unit"]
     data = task["data"]
-    head = [*POINT[:5], f"cycles of {-(-record['config']['accelerator']['bits'] // record['config']['accelerator']['per_cycle'])}",
-            *POINT[6:]]  # fmt: skip
+    design = record["config"]["accelerator"]
+    head = [*POINT[:5], f"cycles of {-(-design['bits'] // design['per_cycle'])}", *POINT[6:]]
     rows = [["none", f"{factor * task['dense']:.2f}", *[""] * 11]]
     for point in (*task["free"], *task["learned"]):
         row, difference = whole(point), point["difference"]
@@ -92,7 +103,8 @@ def _points(task: dict[str, Any], record: dict[str, Any]) -> str:
                      f"{row['speed_up_bound']:.2f}", f"{row['energy_ratio']:.2f}",
                      f"{row['energy_ratio_pruning']:.2f}", f"{row['energy_ratio_termination']:.2f}"])  # fmt: skip
     words = (f"<p><b>{escape(task['name'])}</b>, seed {task['seed']}: {data['train']:,} examples to train on, "
-             f"{data['test']:,} tested. Quality in {escape(unit)}. Cycles and energy: traced test examples.</p>")  # fmt: skip
+             f"{data['test']:,} tested. Quality in {escape(unit)}. "
+             "Cycles and energy: traced test examples.</p>")  # fmt: skip
     return words + html.card(html.table(head, rows, tuple(range(1, len(head)))))
 
 
@@ -102,7 +114,8 @@ def _pooled(record: dict[str, Any]) -> str:
     for row in record["pooled"]:
         mean, (low, high) = row["difference"]["mean"], row["difference"]["ci95"]
         resolved = "" if high < 0 or low > 0 else f" (not resolved, ± {factor * (high - low) / 2:.2f})"
-        rows.append([f"{row['penalty']:g}", f"{factor * mean:+.2f} [{factor * low:+.2f}, {factor * high:+.2f}]{resolved}",
+        difference = f"{factor * mean:+.2f} [{factor * low:+.2f}, {factor * high:+.2f}]{resolved}"
+        rows.append([f"{row['penalty']:g}", difference,
                      html.percent(row["pruning_rate"]), f"{row['mean_cycles']:.2f}", f"{row['speed_up']:.2f}",
                      f"{row['energy_ratio']:.2f}"])  # fmt: skip
     head = ["penalty", "difference, 95 %", "pruned", "cycles", "speed-up", "energy ratio"]
@@ -114,7 +127,8 @@ def _layers(task: dict[str, Any]) -> str:
     head = ["layer", "head", "length to", "pairs", "pruned", "emptied", "cycles", "bits", "speed-up", "back end busy",
             "energy ratio"]  # fmt: skip
     rows = [
-        [str(r["layer"]), "all" if r["head"] is None else str(r["head"]), "" if r["length"] is None else str(r["length"]),
+        [str(r["layer"]), "all" if r["head"] is None else str(r["head"]),
+         "" if r["length"] is None else str(r["length"]),
          f"{r['pairs']:,}", html.percent(1.0 * r["pruning_rate"]), str(r["emptied"]), f"{r['mean_cycles']:.2f}",
          f"{r['mean_bits']:.1f}", f"{r['speed_up'] or 0:.2f}", html.percent(r["utilisation"]),
          f"{r['energy_ratio'] or 0:.2f}"]
@@ -130,8 +144,11 @@ def _rivals(task: dict[str, Any]) -> str:
              "predicted": "4-bit predictor", "adaptive": "bounds that adapt to the row"}  # fmt: skip
     rows = [[names[r["mode"]], html.percent(r["pruning_rate"]), f"{r['mean_bits']:.1f}", f"{r['speed_up']:.2f}",
              f"{r['energy_ratio']:.2f}"] for r in task["learned"][0]["rivals"]]  # fmt: skip
-    words = (f"<p>Layer {task['learned'][0]['rivals'][0]['layer']} of {escape(task['name'])}. They stand for the ideas of "
-             "SpAtten, Sanger and PADE on this tile, not for those machines; quality is that of the learned one only.</p>")  # fmt: skip
+    if not task["learned"][0]["rivals"]:
+        return "<p>Not simulated: scores of more than 32 bits.</p>"
+    layer = task["learned"][0]["rivals"][0]["layer"]
+    words = (f"<p>Layer {layer} of {escape(task['name'])}. They stand for the ideas of SpAtten, Sanger and PADE on "
+             "this tile, not for those machines; quality is that of the learned one only.</p>")  # fmt: skip
     return words + html.card(
         html.table(["", "pruned", "bits read a pair", "speed-up", "energy ratio"], rows, (1, 2, 3, 4))
     )

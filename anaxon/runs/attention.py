@@ -16,7 +16,7 @@ from anaxon.runs.attention_paired import paired
 from anaxon.runs.attention_points import Bench, Measured, calibrated, hardware
 from anaxon.runs.attention_settings import Settings
 from anaxon.runs.attention_tasks import Task, names, tasks
-from anaxon.runs.attention_training import Trained, dense, learned, with_thresholds
+from anaxon.runs.attention_training import Trained, dense, learned, pruned, with_thresholds
 from anaxon.runs.folder import REPORT, RunFolder
 
 read = attention_settings.read
@@ -81,7 +81,7 @@ def _free(made: Prepared) -> Content:
     points = []
     for rate, cuts in zip(settings.study.rates, made.cuts, strict=False):
         model = with_thresholds(made.dense.model, cuts)
-        arrays[f"free/{rate:g}/quality"], point = _point(made, model, cuts)
+        arrays[f"free/{rate:g}/quality"], point = _point(made, model)
         points.append({"rate": rate} | point)
     facts = {"task": made.task.facts, "unit": made.task.unit, "points": points, "dense": float(base.quality.mean())}
     return arrays, facts
@@ -91,16 +91,17 @@ def _learned(made: Prepared, penalty: float) -> Content:
     """Weights and thresholds trained together."""
     training = made.settings.training
     found = learned(made.task, made.dense.model, made.cuts[-1], penalty, training, made.seed, made.progress)
-    quality, point = _point(made, found.model, found.thresholds[-1])
+    quality, point = _point(made, found.model)
     arrays = {"quality": quality, "loss": found.loss, "share": found.share, "thresholds": found.thresholds}
     return arrays, {"penalty": penalty, "points": [{"penalty": penalty} | point]}
 
 
-def _point(made: Prepared, model: nnx.Module, cuts: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+def _point(made: Prepared, model: nnx.Module) -> tuple[np.ndarray, dict[str, Any]]:
     measured: Measured = made.bench.measured(model)
     found = hardware(made.bench, model, made.settings)
     layers = {name: getattr(measured, name).tolist() for name in ("pairs", "kept", "rows", "emptied")}
-    facts = {"thresholds": np.asarray(cuts).tolist(), "quality": float(measured.quality.mean()),
+    cuts = [float(m.threshold[...]) for m in pruned(model)]
+    facts = {"thresholds": cuts, "quality": float(measured.quality.mean()),
              "pruning_rate": measured.pruning_rate, "layers": layers, **found._asdict()}  # fmt: skip
     return measured.quality, facts
 
@@ -159,9 +160,11 @@ def _pooled(settings: Settings, parts: dict[str, Content], found: list[dict[str,
 
 
 def _audit(found: list[dict[str, Any]]) -> dict[str, float]:
-    """Over all points: pairs compared with float64 products, and wrong decisions."""
+    """Over all points: pairs compared with float64 products, wrong decisions, share that float scores decide alike."""
     points = [p for t in found for p in (*t["free"], *t["learned"])]
-    return {name: sum(p["audit"][name] for p in points) for name in ("pairs", "wrong")}
+    pairs, wrong = (sum(p["audit"][name] for p in points) for name in ("pairs", "wrong"))
+    alike = sum(p["audit"]["pairs"] * p["audit"]["agree"] for p in points) / max(pairs, 1)
+    return {"pairs": pairs, "wrong": wrong, "agree": alike}
 
 
 def summary(written: dict[str, Any], path: Path, console: Console) -> None:
@@ -181,5 +184,5 @@ def summary(written: dict[str, Any], path: Path, console: Console) -> None:
                           f"{whole['energy_ratio']:.2f} x")  # fmt: skip
     console.print(shown)
     console.print(f"Early termination and float64 products: {written['audit']['pairs']:.4g} pairs, "
-                  f"{written['audit']['wrong']:.0f} wrong. Quality in {unit}.")  # fmt: skip
+                  f"{written['audit']['wrong']:.0f} wrong. Quality in {written['tasks'][0]['unit'][0]}.")  # fmt: skip
     console.print(f"Report: {path / REPORT}", soft_wrap=True, highlight=False)

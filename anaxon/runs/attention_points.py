@@ -77,7 +77,8 @@ def steps_of(bench: Bench, model: nnx.Module, bits: int) -> list[tuple[float, fl
     found = []
     for traces in zip(*bench.traces(model, bench.task.ordered), strict=True):
         top = lambda name, axis, t=traces: max(_largest(getattr(x, name), x.where, axis) for x in t)  # noqa: E731
-        found.append(tuple(float(integers.step_of(top(*side), bits)) for side in (("query", -1), ("key", -2))))
+        step = lambda name, axis, top=top: float(np.asarray(integers.step_of(top(name, axis), bits)))  # noqa: E731
+        found.append((step("query", -1), step("key", -2)))
     return found
 
 
@@ -113,7 +114,7 @@ def hardware(bench: Bench, model: nnx.Module, settings: Settings) -> Hardware:
     layers = list(zip(*bench.traces(model, _some(bench.task.test, settings.study.traced)), strict=True))
     costs, head = design.table.costs, layers[0][0].query.shape[-1]
     kinds, every, histogram = {"tile": tile, "costs": costs, "head": head}, [], np.zeros((2, design.bits + 1), np.int64)
-    rows, audit, first = [], np.zeros(3), []
+    rows, audit, middle, batch = [], np.zeros(3), [], len(layers[0]) // 2  # batches are in the order of lengths
     for i, traces in enumerate(layers):
         runs = [_terminated(t, cuts[i], steps[i], design.bits) for t in traces]
         counts = [
@@ -121,7 +122,7 @@ def hardware(bench: Bench, model: nnx.Module, settings: Settings) -> Hardware:
         ]
         rows += accelerator.table(accelerator.joined(counts), **kinds, layer=i)
         every += counts
-        first.append(runs[0])
+        middle.append(runs[batch])
         for run, wrong, same in runs:
             for k, group in enumerate((run.cycles * ~run.kept, run.cycles * run.kept)):
                 histogram[k] += np.bincount(np.asarray(group).ravel(), minlength=design.bits + 1)
@@ -129,12 +130,12 @@ def hardware(bench: Bench, model: nnx.Module, settings: Settings) -> Hardware:
             audit += (valid, wrong, same)
     rows += accelerator.table(accelerator.joined(every), **kinds, layer="all")[:1]
     histogram[:, 0] = 0  # masked pairs
-    some = [np.concatenate([np.asarray(getattr(r, n)) for r, *_ in first]) for n in ("cycles", "kept")]
-    swept = accelerator.sweep(*some, **kinds, layer="all")
+    cycles, kept = (jnp.concatenate([getattr(r, n) for r, *_ in middle]) for n in ("cycles", "kept"))
+    swept = accelerator.sweep(cycles, kept, **kinds, layer="all")
     return Hardware(
         rows=[dataclasses.asdict(r) for r in rows],
         sweep=[dataclasses.asdict(r) for r in swept],
-        rivals=_rivals([t[0] for t in layers], [r for r, *_ in first], steps, settings, head),
+        rivals=_rivals([t[batch] for t in layers], [r for r, *_ in middle], steps, settings, head),
         histogram={"pruned": histogram[0].tolist(), "kept": histogram[1].tolist()},
         audit={"pairs": audit[0], "wrong": audit[1], "agree": audit[2] / max(audit[0], 1)},
     )
@@ -189,6 +190,8 @@ def _rivals(
     share = float(jnp.sum(run.kept) / jnp.maximum(jnp.sum(valid), 1))
     settled = {"bits": design.bits, "per_cycle": design.per_cycle}
     upper, lower = bitserial.bounds(q, k, **settled, form="two's complement")
+    if isinstance(run.scores, integers.Wide) or isinstance(upper, integers.Wide) or isinstance(lower, integers.Wide):
+        return []  # scores beyond 32 bits: the others' sums are not made for them
     cycles = bitserial.cycles_at(run.cycles, design.per_cycle)
     bits = jnp.minimum(cycles * design.per_cycle, design.bits)
     found = {

@@ -195,8 +195,8 @@ def read(table: Mapping[str, Any]) -> Settings:
     kind = table.get("kind", "minilm")
     choice("kind", kind, tuple(KINDS))
     data, model = KINDS[kind]
-    parts = {"data": data, "model": model, "training": Learning, "study": Study, "accelerator": Design}
-    made = {name: from_table(part, table.get(name, {}), name) for name, part in parts.items()}
+    parts: dict[str, Any] = {"data": data, "model": model, "training": Learning, "study": Study, "accelerator": Design}
+    made: dict[str, Any] = {name: from_table(part, table.get(name, {}), name) for name, part in parts.items()}
     return Settings(kind=kind, seed=seed_of(table), **made)
 
 

@@ -44,7 +44,7 @@ class Trained(NamedTuple):
 
 def pruned(model: nnx.Module) -> list[PrunedAttention]:
     """The attention functions of a model, layer by layer."""
-    return [node.attention_fn for node in attentions(model).values()]
+    return [node.attention_fn for node in attentions(model).values()]  # type: ignore[misc]
 
 
 def with_thresholds(model: nnx.Module, values: np.ndarray, hard: bool = True) -> nnx.Module:
