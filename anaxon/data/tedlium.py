@@ -41,9 +41,7 @@ def _is_root(folder: Path) -> bool:
 
 
 def _lines(file: Path) -> list[str]:
-    return [
-        line for line in text_of(file).splitlines() if line.strip() and not line.startswith(";;")
-    ]
+    return [line for line in text_of(file).splitlines() if line.strip() and not line.startswith(";;")]
 
 
 def _segment(file: Path, line: str) -> Recording:
