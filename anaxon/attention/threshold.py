@@ -82,7 +82,7 @@ def l0(
 ) -> Array:
     """The differentiable share of valid pairs that are kept: a scalar, 0 where no pair is valid.
 
-    Only scores within about `2 / (slope floor sharpness)` score units around `threshold - edge()` have a gradient.
+    Only scores within about `2 / (slope sharpness alpha)` score units around `threshold - edge()` have a gradient.
 
     Args:
       x: scores `[batch, heads, q, k]`.

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from anaxon.attention import Softmax, l0, pruned_softmax, soft_threshold
+from anaxon.attention import Softmax, l0, pruned_softmax, soft_softmax
 from anaxon.attention.threshold import FLOOR
 from anaxon.check import integer
 from anaxon.types import Array, ArrayLike
@@ -107,14 +107,8 @@ def linear(x: Array, threshold: ArrayLike, where: ArrayLike | None) -> Array:
 
 
 def soft(x: Array, threshold: ArrayLike, where: ArrayLike | None, sharpness: float) -> Array:
-    """Weights behind the soft threshold, beside a score of nothing halfway down to the floor.
-
-    So the weights of a hop whose memories are all pruned go to 0, as the hard rule's do, and not to uniform ones.
-    """
-    scores = soft_threshold(x, threshold, sharpness=sharpness)
-    scores = scores if where is None else jnp.where(where, scores, -jnp.inf)
-    nothing = jnp.full((*x.shape[:-1], 1), -FLOOR / 2)
-    return jax.nn.softmax(jnp.concatenate([scores, nothing], -1), -1)[..., :-1]
+    """Weights behind the soft threshold; those of a hop whose memories are all pruned go to 0, as the hard rule's do."""
+    return soft_softmax(x, threshold, where, sharpness=sharpness)
 
 
 def smooth_l0(x: Array, threshold: ArrayLike, where: Array, band: float) -> Array:

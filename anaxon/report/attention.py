@@ -5,7 +5,7 @@ from typing import Any
 
 from anaxon.report import html
 from anaxon.report.attention_figures import figures as figures
-from anaxon.report.attention_figures import whole
+from anaxon.report.attention_figures import shown, whole
 
 TITLE = "Attention that prunes itself"
 CAPTIONS = {
@@ -16,7 +16,7 @@ CAPTIONS = {
     "reads all.",
     "cumulative": "How many of the pruned pairs are decided by so many bits.",
     "history": "Thresholds start where calibration prunes the configured share.",
-    "sweep": "On the traced pairs of the learned point: cycle simulation with queues.",
+    "sweep": "At the learned point, on one batch of traced examples of middle length: cycle simulation with queues.",
 }
 POINT = ["thresholds", "quality", "difference, 95 %", "pruned", "emptied rows", "cycles of 6", "bits", "speed-up",
          "pruning only", "bound", "energy ratio", "pruning only", "termination"]  # fmt: skip
@@ -34,9 +34,9 @@ def page(record: dict[str, Any], drawn: dict[str, bytes]) -> str:
         "<h2>Figures</h2>",
         html.gallery(drawn, CAPTIONS),
         "<h2>Layers, heads and lengths at the learned point</h2>",
-        *(_layers(task) for task in record["tasks"][:1]),
+        _layers(record["tasks"][0], shown(record)),
         "<h2>Other ways of pruning on the same queries and keys</h2>",
-        _rivals(record["tasks"][0]),
+        _rivals(record["tasks"][0], shown(record)),
         "<h2>Where the numbers come from</h2>",
         html.origin(_facts(record), record),
     ]
@@ -57,7 +57,7 @@ def _head(record: dict[str, Any]) -> str:
 
 
 def _tiles(record: dict[str, Any]) -> list[tuple[str, str, str]]:
-    best = record["pooled"][0]
+    best = record["pooled"][shown(record)]
     task = record["tasks"][0]
     unit, factor = task["unit"]
     low, high = (factor * x for x in best["difference"]["ci95"])
@@ -66,21 +66,26 @@ def _tiles(record: dict[str, Any]) -> list[tuple[str, str, str]]:
         (
             "Pruned, learned",
             html.percent(best["pruning_rate"]),
-            f"penalty {best['penalty']:g}, mean of tasks and seeds",
+            f"penalty {best['penalty']:g}, mean of tasks and seeds; goal {best['goal']}",
         ),
         ("Difference", f"{factor * best['difference']['mean']:+.2f}", f"{unit}; 95 % [{low:+.2f}, {high:+.2f}]"),
         ("Speed-up of attention", f"{best['speed_up']:.2f} ×", f"pruning only {best['speed_up_pruning']:.2f} ×"),
         ("Energy of attention", f"1/{best['energy_ratio']:.2f}", f"pruning only 1/{best['energy_ratio_pruning']:.2f}"),
-        ("Wrong decisions", f"{audit['wrong']:.0f}", f"of {audit['pairs']:.3g} pairs against float64 products"),
+        (
+            "Wrong decisions",
+            f"{audit['wrong']:.0f}",
+            f"of {audit['pairs']:.3g} pairs against float64 products; {audit['wrong_scores']:.0f} wrong scores",
+        ),
     ]
 
 
 def _method(record: dict[str, Any]) -> str:
     training, audit = record["config"]["training"], record["audit"]
     return (
-        f"<p>The dense model was trained for {training['dense_epochs']} epoch(s); a learned point is that model after "
-        f"{training['epochs']} more, with thresholds and the penalty on L0: a part of its difference is the longer "
-        "training. Quality is that of float scores against the thresholds; the hardware compares integers, which "
+        f"<p>The dense model was trained for {training['dense_epochs']} epoch(s). A learned point is that model after "
+        f"{training['epochs']} more, with thresholds and the penalty on L0; it is compared with the dense model "
+        "trained on for as long without them, a calibrated point with the dense model. Quality is that of float scores "
+        "against the thresholds; the hardware compares integers, which "
         f"decide {html.percent(audit['agree'], 3)} of the traced pairs alike. Emptied rows give 0.</p>"
     )
 
@@ -90,7 +95,8 @@ def _points(task: dict[str, Any], record: dict[str, Any]) -> str:
     data = task["data"]
     design = record["config"]["accelerator"]
     head = [*POINT[:5], f"cycles of {-(-design['bits'] // design['per_cycle'])}", *POINT[6:]]
-    rows = [["none", f"{factor * task['dense']:.2f}", *[""] * 11]]
+    rows = [["none", f"{factor * task['dense']:.2f}", *[""] * 11],
+            ["none, trained on", f"{factor * task['longer']:.2f}", *[""] * 11]]  # fmt: skip
     for point in (*task["free"], *task["learned"]):
         row, difference = whole(point), point["difference"]
         low, high = (factor * x for x in difference["ci95"])
@@ -113,17 +119,17 @@ def _pooled(record: dict[str, Any]) -> str:
     rows = []
     for row in record["pooled"]:
         mean, (low, high) = row["difference"]["mean"], row["difference"]["ci95"]
-        resolved = "" if high < 0 or low > 0 else f" (not resolved, ± {factor * (high - low) / 2:.2f})"
-        difference = f"{factor * mean:+.2f} [{factor * low:+.2f}, {factor * high:+.2f}]{resolved}"
+        difference = f"{factor * mean:+.2f} [{factor * low:+.2f}, {factor * high:+.2f}]"
         rows.append([f"{row['penalty']:g}", difference,
                      html.percent(row["pruning_rate"]), f"{row['mean_cycles']:.2f}", f"{row['speed_up']:.2f}",
-                     f"{row['energy_ratio']:.2f}"])  # fmt: skip
-    head = ["penalty", "difference, 95 %", "pruned", "cycles", "speed-up", "energy ratio"]
-    words = "<p>Learned thresholds, pooled over tasks and seeds (examples resampled within each):</p>"
+                     f"{row['energy_ratio']:.2f}", escape(row["goal"])])  # fmt: skip
+    head = ["penalty", "difference, 95 %", "pruned", "cycles", "speed-up", "energy ratio", "1.9 ×, 3.9 ×, 0.2 point"]
+    words = ("<p>Learned thresholds, the mean over tasks; examples are resampled within each, seeds averaged. The last "
+             "column asks for the averages that the paper states, at a loss of at most 0.2 point:</p>")  # fmt: skip
     return words + html.card(html.table(head, rows, tuple(range(1, 6))))
 
 
-def _layers(task: dict[str, Any]) -> str:
+def _layers(task: dict[str, Any], number: int) -> str:
     head = ["layer", "head", "length to", "pairs", "pruned", "emptied", "cycles", "bits", "speed-up", "back end busy",
             "energy ratio"]  # fmt: skip
     rows = [
@@ -132,21 +138,22 @@ def _layers(task: dict[str, Any]) -> str:
          f"{r['pairs']:,}", html.percent(1.0 * r["pruning_rate"]), str(r["emptied"]), f"{r['mean_cycles']:.2f}",
          f"{r['mean_bits']:.1f}", f"{r['speed_up'] or 0:.2f}", html.percent(r["utilisation"]),
          f"{r['energy_ratio'] or 0:.2f}"]
-        for r in task["learned"][0]["rows"]
+        for r in task["learned"][number]["rows"]
     ]  # fmt: skip
-    words = f"<p>{escape(task['name'])}, penalty {task['learned'][0]['penalty']:g}</p>"
+    words = f"<p>{escape(task['name'])}, seed {task['seed']}, penalty {task['learned'][number]['penalty']:g}</p>"
     table = html.card(html.table(head, rows, tuple(range(3, 11))))
     return f"{words}<details><summary>{len(rows)} rows</summary>{table}</details>"
 
 
-def _rivals(task: dict[str, Any]) -> str:
+def _rivals(task: dict[str, Any], number: int) -> str:
+    point = task["learned"][number]
     names = {"learned": "learned threshold, bit-serial", "top_k": "top-k of the same share",
              "predicted": "4-bit predictor", "adaptive": "bounds that adapt to the row"}  # fmt: skip
     rows = [[names[r["mode"]], html.percent(r["pruning_rate"]), f"{r['mean_bits']:.1f}", f"{r['speed_up']:.2f}",
-             f"{r['energy_ratio']:.2f}"] for r in task["learned"][0]["rivals"]]  # fmt: skip
-    if not task["learned"][0]["rivals"]:
+             f"{r['energy_ratio']:.2f}"] for r in point["rivals"]]  # fmt: skip
+    if not point["rivals"]:
         return "<p>Not simulated: scores of more than 32 bits.</p>"
-    layer = task["learned"][0]["rivals"][0]["layer"]
+    layer = point["rivals"][0]["layer"]
     words = (f"<p>Layer {layer} of {escape(task['name'])}. They stand for the ideas of SpAtten, Sanger and PADE on "
              "this tile, not for those machines; quality is that of the learned one only.</p>")  # fmt: skip
     return words + html.card(

@@ -1,6 +1,7 @@
 """What a pruned model is worth and what it costs: quality on all test examples, hardware on traced ones."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -96,7 +97,8 @@ class Hardware(NamedTuple):
       sweep: all layers for several bits a cycle and units.
       rivals: other ways of pruning on the same queries and keys.
       histogram: pairs by key bits taken, `{"pruned": [bits], "kept": [bits]}`, at one bit a cycle.
-      audit: pairs compared with float64 products, wrong decisions, and the share where integers and floats agree.
+      audit: pairs compared with float64 products, wrong decisions, survivors whose score is not the exact one, and the
+        share of pairs on which integers and floats agree.
     """
 
     rows: list[dict[str, Any]]
@@ -106,15 +108,18 @@ class Hardware(NamedTuple):
     audit: dict[str, float]
 
 
-def hardware(bench: Bench, model: nnx.Module, settings: Settings) -> Hardware:
-    """Integer queries and keys of test examples through early termination and the tile."""
+def hardware(bench: Bench, model: nnx.Module, settings: Settings, whole: bool) -> Hardware:
+    """Integer queries and keys of test examples through early termination and the tile.
+
+    `whole` adds the sweep and the other ways of pruning, on one batch of the traced examples, of middle length.
+    """
     design, tile = settings.accelerator, settings.accelerator.tile
     steps = steps_of(bench, model, design.bits)
     cuts = [float(m.threshold[...]) for m in pruned(model)]
     layers = list(zip(*bench.traces(model, _some(bench.task.test, settings.study.traced)), strict=True))
     costs, head = design.table.costs, layers[0][0].query.shape[-1]
     kinds, every, histogram = {"tile": tile, "costs": costs, "head": head}, [], np.zeros((2, design.bits + 1), np.int64)
-    rows, audit, middle, batch = [], np.zeros(3), [], len(layers[0]) // 2  # batches are in the order of lengths
+    rows, audit, middle, batch = [], np.zeros(4), [], len(layers[0]) // 2  # batches are in the order of lengths
     for i, traces in enumerate(layers):
         runs = [_terminated(t, cuts[i], steps[i], design.bits) for t in traces]
         counts = [
@@ -123,34 +128,48 @@ def hardware(bench: Bench, model: nnx.Module, settings: Settings) -> Hardware:
         rows += accelerator.table(accelerator.joined(counts), **kinds, layer=i)
         every += counts
         middle.append(runs[batch])
-        for run, wrong, same in runs:
+        for run, *checked in runs:
             for k, group in enumerate((run.cycles * ~run.kept, run.cycles * run.kept)):
                 histogram[k] += np.bincount(np.asarray(group).ravel(), minlength=design.bits + 1)
             valid = int(np.sum(np.asarray(run.cycles) > 0))
-            audit += (valid, wrong, same)
+            audit += (valid, *checked)
     rows += accelerator.table(accelerator.joined(every), **kinds, layer="all")[:1]
     histogram[:, 0] = 0  # masked pairs
     cycles, kept = (jnp.concatenate([getattr(r, n) for r, *_ in middle]) for n in ("cycles", "kept"))
-    swept = accelerator.sweep(cycles, kept, **kinds, layer="all")
+    swept = accelerator.sweep(cycles, kept, **kinds, layer="all") if whole else []
     return Hardware(
         rows=[dataclasses.asdict(r) for r in rows],
         sweep=[dataclasses.asdict(r) for r in swept],
-        rivals=_rivals([t[batch] for t in layers], [r for r, *_ in middle], steps, settings, head),
+        rivals=_rivals([t[batch] for t in layers], [r for r, *_ in middle], steps, settings, head) if whole else [],
         histogram={"pruned": histogram[0].tolist(), "kept": histogram[1].tolist()},
-        audit={"pairs": audit[0], "wrong": audit[1], "agree": audit[2] / max(audit[0], 1)},
+        audit={"pairs": audit[0], "wrong": audit[1], "wrong_scores": audit[2], "agree": audit[3] / max(audit[0], 1)},
     )
 
 
+def _gap(scores: Array, valid: Array, share: float) -> float:
+    """How far below its row's largest a score may be, for a share of all pairs to be kept."""
+    row = jnp.max(jnp.where(valid, scores, jnp.iinfo(jnp.int32).min), -1, keepdims=True)
+    gaps = np.asarray((row - scores).astype(jnp.float32))[np.asarray(valid)]
+    return float(np.quantile(gaps, share))
+
+
+def _at_share(select: Callable[[float], rivals.Selection], share: float, valid: Array) -> rivals.Selection:
+    """The selection whose probability keeps about a share of the pairs; it keeps fewer the larger that is."""
+    low, high = -12.0, 0.0  # powers of ten
+    for _ in range(12):
+        middle = (low + high) / 2
+        kept = float(jnp.sum(select(10.0**middle).kept) / jnp.maximum(jnp.sum(valid), 1))
+        low, high = (middle, high) if kept > share else (low, middle)
+    return select(10.0**low)
+
+
 def _some(batches: list[Batch], count: int) -> list[Batch]:
-    """Examples from everywhere in the test split: every so many of each batch."""
-    total = sum(int(np.sum(b.index >= 0)) for b in batches)
-    share = min(1.0, count / total)
-    found = []
-    for batch in batches:
-        take = np.flatnonzero(batch.index >= 0)
-        take = take[: max(1, round(share * len(take)))]
-        found.append(Batch(tuple(x[take] for x in batch.inputs), batch.targets[take], batch.index[take]))
-    return found
+    """Examples from everywhere in the test split, as they are spread over its batches."""
+    places = [(i, row) for i, b in enumerate(batches) for row in np.flatnonzero(b.index >= 0)]
+    chosen = [places[n] for n in np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).astype(int))]
+    rows = {i: np.array([row for j, row in chosen if j == i]) for i, _ in chosen}
+    part = lambda b, take: Batch(tuple(x[take] for x in b.inputs), b.targets[take], b.index[take])  # noqa: E731
+    return [part(batches[i], take) for i, take in rows.items()]
 
 
 def _integers(trace: Trace, steps: tuple[float, float], bits: int) -> tuple[Array, Array]:
@@ -161,8 +180,8 @@ def _integers(trace: Trace, steps: tuple[float, float], bits: int) -> tuple[Arra
 
 def _terminated(
     trace: Trace, cut: float, steps: tuple[float, float], bits: int
-) -> tuple[bitserial.Terminated, int, int]:
-    """At one bit a cycle; wrong decisions against float64, and pairs on which the float scores decide alike."""
+) -> tuple[bitserial.Terminated, int, int, int]:
+    """At one bit a cycle; wrong decisions and scores against float64, pairs on which float scores decide alike."""
     q, k = _integers(trace, steps, bits)
     head = q.shape[-1]
     level = integers.integer_threshold(cut, *steps, head, bits)
@@ -172,7 +191,9 @@ def _terminated(
     right = (exact * (steps[0] * steps[1] / np.sqrt(head)) >= cut) & where
     floats = np.asarray(threshold.kept(threshold.scores(trace.query, trace.key), cut, trace.where))
     kept = np.asarray(run.kept)
-    return run, int(np.sum(kept != right)), int(np.sum((kept == floats) & where))
+    scores = run.scores.to_int64() if isinstance(run.scores, integers.Wide) else np.asarray(run.scores)
+    wrong_scores = int(np.sum((scores != exact) & kept))
+    return run, int(np.sum(kept != right)), wrong_scores, int(np.sum((kept == floats) & where))
 
 
 def _rivals(
@@ -182,7 +203,7 @@ def _rivals(
     settings: Settings,
     head: int,
 ) -> list[dict[str, Any]]:
-    """Top-k at the same share, a 4-bit predictor, and bounds that adapt to the row, on the middle layer."""
+    """Top-k, a 4-bit predictor, and bounds that adapt to the row, on the middle layer, each at about the same share."""
     design, i = settings.accelerator, len(traces) // 2
     q, k = _integers(traces[i], steps[i], design.bits)
     run, valid = runs[i], runs[i].cycles > 0
@@ -197,7 +218,8 @@ def _rivals(
     found = {
         "learned": rivals.Selection(run.kept, bits, cycles),
         "top_k": rivals.top_k(run.scores, max(share, 1e-3), valid, bits=design.bits),
-        "predicted": rivals.predicted(q, k, float(scale), valid, bits=design.bits),
-        "adaptive": rivals.adaptive(upper, lower, 5.0 / float(scale), valid, **settled),
-    }
+        "predicted": _at_share(lambda p: rivals.predicted(q, k, float(scale), valid, bits=design.bits, probability=p),
+                               share, valid),
+        "adaptive": rivals.adaptive(upper, lower, _gap(run.scores, valid, share), valid, **settled),
+    }  # fmt: skip
     return [{"layer": i} | dataclasses.asdict(o) for o in outcomes(found, design.tile, design.table.costs, head)]

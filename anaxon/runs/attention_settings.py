@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anaxon.accelerators import AcceleratorTable, load_accelerator
+from anaxon.attention.integers import BITS
 from anaxon.attention.tile import Tile
 from anaxon.check import choice, integer, number
 from anaxon.data.characters import CharacterData
@@ -136,7 +137,8 @@ class Design:
 
     def __post_init__(self) -> None:
         choice("accelerator.kind", self.kind, ("area-efficient", "high-performance"))
-        self.tile.check_fits(2, 2)
+        integer("accelerator.bits", self.bits, *BITS)
+        integer("accelerator.per_cycle", self.per_cycle, 1, self.bits)
         load_accelerator(self.costs)
 
     @property
@@ -156,7 +158,6 @@ class Unchanged:
     """A model that comes with its sizes."""
 
 
-SMALL = EncoderSizes(width=128, heads=4, feed_forward=512, layers=4, shared=True, positions=64)
 KINDS: dict[str, tuple[Any, Any]] = {
     "minilm": (Sentences, Unchanged),
     "shared": (Sentences, EncoderSizes),

@@ -59,15 +59,14 @@ class Task:
     trained: Any = nnx.Param
 
 
-def tasks(settings: Settings, seed: int) -> Iterator[Task]:
-    """The tasks of a configuration, one after another (each holds a model).
+def task(settings: Settings, name: str, seed: int) -> Task:
+    """A task of a configuration, by its name.
 
     Raises:
       ModuleNotFoundError, FileNotFoundError: for data that are not there; the sentence says what installs them.
     """
-    yield from {"minilm": _texts, "shared": _texts, "gpt": _characters, "pictures": _pictures}[settings.kind](
-        settings, seed
-    )
+    made = {"minilm": _texts, "shared": _texts, "gpt": _characters, "pictures": _pictures}[settings.kind]
+    return made(settings, name, seed)
 
 
 def names(settings: Settings) -> tuple[str, ...]:
@@ -91,27 +90,26 @@ CROSS_ENTROPY = optax.softmax_cross_entropy_with_integer_labels
 POINTS = ("points of accuracy", 100.0)
 
 
-def _texts(settings: Settings, seed: int) -> Iterator[Task]:
+def _texts(settings: Settings, source: str, seed: int) -> Task:
     data = settings.data
-    for source in data.sources:
-        found = texts.load(texts.TextData(source, data.path, data.train, data.test))
-        train, test = (minilm.tokenise(split.texts, data.length) for split in (found.train, found.test))
-        labels = found.train.labels
-        yield Task(
-            name=source,
-            model=_classifier(settings, train, labels, len(found.classes), seed),
-            epoch=lambda rng, t=train, y=labels: (
-                _row(b, y) for b in token_batches.shuffled(t, rng, settings.training.batch)
-            ),
-            ordered=[_row(b, labels) for b in token_batches.in_order(train[:256], settings.training.batch)],
-            test=[_row(b, found.test.labels) for b in token_batches.in_order(test, settings.training.batch)],
-            quality=correct,
-            loss=CROSS_ENTROPY,
-            unit=POINTS,
-            facts={"name": source, "classes": len(found.classes), "train": len(train), "test": len(test),
-                   "checksum": found.checksum},
-            trained=FROZEN_EMBEDDINGS if settings.kind == "minilm" else nnx.Param,
-        )  # fmt: skip
+    found = texts.load(texts.TextData(source, data.path, data.train, data.test))
+    train, test = (minilm.tokenise(split.texts, data.length) for split in (found.train, found.test))
+    labels = found.train.labels
+    return Task(
+        name=source,
+        model=_classifier(settings, train, labels, len(found.classes), seed),
+        epoch=lambda rng, t=train, y=labels: (
+            _row(b, y) for b in token_batches.shuffled(t, rng, settings.training.batch)
+        ),
+        ordered=[_row(b, labels) for b in token_batches.in_order(train[:256], settings.training.batch)],
+        test=[_row(b, found.test.labels) for b in token_batches.in_order(test, settings.training.batch)],
+        quality=correct,
+        loss=CROSS_ENTROPY,
+        unit=POINTS,
+        facts={"name": source, "classes": len(found.classes), "train": len(train), "test": len(test),
+               "length": data.length, "checksum": found.checksum},
+        trained=FROZEN_EMBEDDINGS if settings.kind == "minilm" else nnx.Param,
+    )  # fmt: skip
 
 
 def _classifier(
@@ -133,16 +131,16 @@ def _row(batch: token_batches.TokenBatch, labels: np.ndarray) -> Batch:
     return Batch((batch.tokens, batch.mask), labels[batch.index], batch.index)
 
 
-def _pictures(settings: Settings, seed: int) -> Iterator[Task]:
+def _pictures(settings: Settings, name: str, seed: int) -> Task:
     found = images.load(settings.data)
     model = PictureTransformer(settings.model, 10, keeping_all, rngs=nnx.Rngs(seed))
     facts = {"name": found.name, "train": len(found.train.labels), "test": len(found.test.labels),
              "checksum": found.checksum}  # fmt: skip
     splits = [(s.features.astype(np.float32), s.labels) for s in (found.train, found.test)]
-    yield _arrays(settings, "pictures", model, splits, correct, CROSS_ENTROPY, POINTS, facts)
+    return _arrays(settings, name, model, splits, correct, CROSS_ENTROPY, POINTS, facts)
 
 
-def _characters(settings: Settings, seed: int) -> Iterator[Task]:
+def _characters(settings: Settings, name: str, seed: int) -> Task:
     data, size = settings.data, settings.model.context
     found = characters.load(characters.CharacterData(data.path, data.rare))
     model = CausalLM(settings.model, len(found.symbols), keeping_all, rngs=nnx.Rngs(seed))
@@ -150,7 +148,7 @@ def _characters(settings: Settings, seed: int) -> Iterator[Task]:
     splits = [_cut(codes, size, n, rng) for codes, n in ((found.train, data.train), (found.test, data.test))]
     nats = lambda logits, y: CROSS_ENTROPY(logits, y).mean(-1)  # noqa: E731
     facts = {"name": found.name, "train": data.train, "test": data.test, "checksum": found.checksum}
-    yield _arrays(settings, "gpt", model, splits, lambda z, y: -nats(z, y), nats, ("nats a character", 1.0), facts)
+    return _arrays(settings, name, model, splits, lambda z, y: -nats(z, y), nats, ("nats a character", 1.0), facts)
 
 
 def _cut(codes: np.ndarray, size: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

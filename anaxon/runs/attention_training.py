@@ -19,7 +19,7 @@ from anaxon.runs.attention_settings import Learning
 from anaxon.runs.attention_tasks import Batch, Task
 from anaxon.types import Array, PyTree
 
-DENSE, LEARNED = "dense", "learned"
+DENSE, LONGER, LEARNED = "dense", "longer", "learned"
 
 
 class State(NamedTuple):
@@ -59,6 +59,11 @@ def with_thresholds(model: nnx.Module, values: np.ndarray, hard: bool = True) ->
 def dense(task: Task, learning: Learning, seed: int, progress: bool) -> Trained:
     """The model without thresholds, as good as its training makes it."""
     return _fit(task, task.model, learning, DENSE, 0.0, seed, progress)
+
+
+def longer(task: Task, model: nnx.Module, learning: Learning, seed: int, progress: bool) -> Trained:
+    """The dense model trained on as a learned one is, without thresholds: what learned points are compared with."""
+    return _fit(task, model, learning, LONGER, 0.0, seed, progress)
 
 
 def learned(
@@ -111,7 +116,7 @@ def _optimiser(learning: Learning, phase: str, steps: int) -> optax.GradientTran
     rate = optax.warmup_cosine_decay_schedule(0.0, peak, max(1, steps // 10), max(2, steps))
     weights = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=0.01))
     slow = optax.cosine_decay_schedule(learning.threshold_rate, max(1, steps))
-    thresholds = optax.set_to_zero() if phase == DENSE else optax.adam(slow)
+    thresholds = optax.adam(slow) if phase == LEARNED else optax.set_to_zero()
     return optax.multi_transform({"weights": weights, "thresholds": thresholds}, _kinds)
 
 
