@@ -107,7 +107,7 @@ def linear(x: Array, threshold: ArrayLike, where: ArrayLike | None) -> Array:
 
 
 def soft(x: Array, threshold: ArrayLike, where: ArrayLike | None, sharpness: float) -> Array:
-    """Weights behind the soft threshold; those of a hop whose memories are all pruned go to 0, as the hard rule's do."""
+    """Weights behind the soft threshold; those of a hop that keeps no memory go to 0, as the hard rule's do."""
     return soft_softmax(x, threshold, where, sharpness=sharpness)
 
 
