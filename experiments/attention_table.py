@@ -1,0 +1,75 @@
+# %% [markdown]
+# # The tables of finished attention runs, as Markdown
+# `python experiments/attention_table.py RUN_FOLDER ...` prints `experiments/results/attention.md` from runs of
+# `configs/attention_*.toml` (job "attention").
+
+# %%
+import json
+import sys
+from pathlib import Path
+
+from anaxon.report import markdown
+
+KINDS = {"minilm": "all-MiniLM-L6-v2 with its own weights", "gpt": "A causal language model, trained here",
+         "pictures": "A transformer for pictures, trained here",
+         "shared": "An encoder with one block for all layers, trained here"}  # fmt: skip
+
+
+def main(folders: list[Path]) -> None:
+    """Prints everything from `results.json`."""
+    print("# Attention that prunes itself\n")
+    print(
+        "Scores below a threshold of each layer are dropped before the softmax; early termination of 12-bit keys, two"
+    )
+    print("bits a cycle, on a tile of six units beside a baseline with one whole key a cycle (sizes are recollections,")
+    print("its energies published unit costs). Differences are paired on the same test examples, with bootstrap 95 %")
+    print(
+        "intervals: calibrated thresholds to the dense model, learned ones to the dense model trained on for as long."
+    )
+    print("Cycles, speed-up and energy are of traced test examples; `goal` asks for 1.9 x and 3.9 x at 0.2 point.\n")
+    for folder in folders:
+        file = folder / "results.json"
+        one(json.loads(file.read_text()), file.stat().st_mtime)
+
+
+def one(record: dict, written: float) -> None:
+    print(f"## {KINDS[record['config']['kind']]}\n")
+    audit = record["audit"]
+    seconds = sum(v for k, v in record["seconds"].items() if k == "points")
+    print(f"{markdown.origin(record, written)} Points took {seconds / 60:.1f} min. Early termination against")
+    print(f"float64 products: {audit['pairs']:.4g} pairs, {audit['wrong']:.0f} wrong decisions, "
+          f"{audit['wrong_scores']:.0f} wrong scores; float scores decide {audit['agree']:.3%} alike.\n")  # fmt: skip
+    for task in record["tasks"]:
+        points(task)
+    goals = [[f"{r['penalty']:g}", difference(r["difference"], record["tasks"][0]["unit"][1]), f"{r['speed_up']:.2f}",
+              f"{r['energy_ratio']:.2f}", r["goal"]] for r in record["pooled"]]  # fmt: skip
+    print(markdown.table(["penalty, mean of tasks", "difference, 95 %", "speed-up", "energy ratio", "goal"], goals))
+
+
+def points(task: dict) -> None:
+    unit, factor = task["unit"]
+    data = task["data"]
+    print(f"{data['name']} ({data['train']:,} to train on, {data['test']:,} tested, checksum {data['checksum']}), seed "
+          f"{task['seed']}; quality in {unit}.\n")  # fmt: skip
+    rows = [["none", f"{factor * task['dense']:.2f}", *[""] * 9],
+            ["none, trained on", f"{factor * task['longer']:.2f}", *[""] * 9]]  # fmt: skip
+    for point in (*task["free"], *task["learned"]):
+        whole = next(r for r in point["rows"] if r["layer"] == "all")
+        kind = f"calibrated {point['rate']:.0%}" if "rate" in point else f"learned, penalty {point['penalty']:g}"
+        emptied = sum(point["layers"]["emptied"]) / max(1, sum(point["layers"]["rows"]))
+        rows.append([kind, f"{factor * point['quality']:.2f}", difference(point["difference"], factor),
+                     f"{point['pruning_rate']:.1%}", f"{emptied:.2%}", f"{whole['mean_cycles']:.2f}",
+                     *(f"{whole[k]:.2f}" for k in ("speed_up", "speed_up_pruning", "energy_ratio",
+                                                   "energy_ratio_pruning", "energy_ratio_termination"))])  # fmt: skip
+    head = ["thresholds", "quality", "difference, 95 %", "pruned", "emptied rows", "cycles of 6", "speed-up",
+            "pruning only", "energy ratio", "pruning only", "termination"]  # fmt: skip
+    print(markdown.table(head, rows))
+
+
+def difference(found: dict, factor: float) -> str:
+    low, high = (factor * x for x in found["ci95"])
+    return f"{factor * found['mean']:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+if __name__ == "__main__":
+    main([Path(name) for name in sys.argv[1:]])
