@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Is early termination exact? Ten thousand million pairs of a real model against float64 products
 # `python experiments/exact_pruning.py [--pairs 1e10]`: documents of 20 Newsgroups (256 tokens) through
-# all-MiniLM-L6-v2; thresholds of each layer prune 80 % of the training split's scores; queries and keys of 12 bits, two a cycle.
+# all-MiniLM-L6-v2; thresholds of each layer prune 80 % of training scores; queries and keys of 12 bits, two a cycle.
 
 # %%
 import argparse

@@ -34,6 +34,9 @@ def last(bits, per_cycle):
 # ---------------------------------------------------------------- all operands of 4 bits
 
 
+SLOW = pytest.mark.slow  # one more program each, of the same code
+
+
 @pytest.fixture(scope="module")
 def four_bits():
     """All pairs of two lanes in [-7, 7], and thresholds over the whole range of scores."""
@@ -42,7 +45,7 @@ def four_bits():
 
 
 @pytest.mark.parametrize(("form", "margin"), KINDS)
-@pytest.mark.parametrize("per_cycle", [1, 2, 3, 4])
+@pytest.mark.parametrize("per_cycle", [1, pytest.param(2, marks=SLOW), 3, pytest.param(4, marks=SLOW)])
 def test_every_pair_of_four_bits(four_bits, form, margin, per_cycle):
     """T1, T2, T6, T8 and V9: 1.5 M decisions each."""
     q, k, levels = four_bits
@@ -225,7 +228,7 @@ GOLDEN_12 = {  # spec 2.3: B = 1, 2, 3, 4, 6 and B = 2 with the shifted margin; 
 }
 
 
-@pytest.mark.parametrize("column", range(6))
+@pytest.mark.parametrize("column", [pytest.param(c, marks=SLOW if c in (2, 3, 4) else ()) for c in range(6)])
 def test_mean_cycles_golden(gaussian, column):
     """V7, digit for digit; T8 and, with the table's rows as they rise, V9."""
     q, k, scores, levels = gaussian(12)

@@ -34,7 +34,14 @@ def sampled(plan, params, x, chips):
     return np.asarray(jax.jit(lambda k: jax.lax.map(one, k, batch_size=200))(keys), np.float64)
 
 
-@pytest.mark.parametrize(("sigma", "read_sigma"), [(0.003, None), (0.0, 0.003), (0.003, 0.003)])
+@pytest.mark.parametrize(
+    ("sigma", "read_sigma"),
+    [
+        pytest.param(0.003, None, marks=pytest.mark.slow),
+        pytest.param(0.0, 0.003, marks=pytest.mark.slow),
+        (0.003, 0.003),
+    ],
+)
 def test_covariance_of_all_results_is_that_of_many_chips(sigma, read_sigma):
     params, x, plan = case(sigma, read_sigma)
     mean, covariance = joint(fn)(plan, params, x)

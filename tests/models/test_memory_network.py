@@ -101,6 +101,7 @@ def learned():
     return fn, first, pruned, history, test
 
 
+@pytest.mark.slow
 def test_training_answers_and_prunes(learned):
     fn, first, pruned, history, test = learned
     before = train_memory.answered(fn, first, test, dense)[0].mean()
@@ -111,6 +112,7 @@ def test_training_answers_and_prunes(learned):
     np.testing.assert_array_equal(history[-1], pruned["threshold"])
 
 
+@pytest.mark.slow
 def test_the_first_thresholds_prune_little(learned):
     fn, first, _, history, test = learned
     kept = train_memory.answered(fn, {**first, "threshold": history[0]}, test, dense)[1]

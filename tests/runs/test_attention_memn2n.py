@@ -47,6 +47,7 @@ def finished(tmp_path_factory):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_rows_and_rates(finished):
     record, rows = json.loads((finished / "run/results.json").read_text()), cache.load(finished / "run/ensemble.npz")[0]
     assert set(record["tasks"]) == {"single", "yes_no"}
@@ -62,12 +63,14 @@ def test_rows_and_rates(finished):
     assert record["pooled"]["questions"] == 72
 
 
+@pytest.mark.slow
 def test_a_run_that_continues_finds_its_networks(finished):
     first, again = (json.loads((finished / name).read_text()) for name in ("first.json", "run/results.json"))
     assert first["tasks"] == again["tasks"]
     assert len(list((finished / "cache" / "models").glob("memory-*.npz"))) == 6
 
 
+@pytest.mark.slow
 def test_the_page_is_one_file(finished):
     page = (finished / "run/report.html").read_text()
     assert page.count("data:image/png;base64,") == 2 and "http" not in page.replace("http-equiv", "")
