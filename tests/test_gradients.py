@@ -114,7 +114,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = ("v_max, vcm", "sigma")  # as "weight, vcm" and "g_max"
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CASES])
 def test_gradient_is_that_of_the_dithered_loss(name):
     gradient, difference, error = averages(*CASES[name])
     assert np.isfinite(gradient)

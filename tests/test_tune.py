@@ -75,6 +75,7 @@ def test_the_dual_comes_back(setting):
     assert float(given.power_at(tune.least_power(given, error))) == pytest.approx(budget, rel=5e-3)
 
 
+@pytest.mark.slow
 def test_chips_agree(setting):
     """At equal power: the error of many chips falls as predicted, by layers and further by columns."""
     fn, plan, params, x = setting
@@ -134,6 +135,7 @@ def test_wrong_windows_are_named(setting, window):
         ax.program(jax.random.key(0), tune.with_windows(plan, {"a": jnp.asarray(window)}), params)
 
 
+@pytest.mark.slow
 def test_gradients_find_the_window():
     """Any objective of a plan: predicted variance with a price on power; its optimum solves the geometric program."""
     params, x = {"w": jnp.asarray([[0.5, 1.0], [-0.25, 0.75]])}, jnp.asarray([[1.0, 2.0], [0.5, -1.0]])

@@ -246,6 +246,7 @@ def stories(seed, *shape):
     return jnp.asarray(x, jnp.float32), jnp.asarray(np.take_along_axis(tokens, flagged, -1)[..., 0])
 
 
+@pytest.mark.slow
 def test_only_the_regulariser_raises_thresholds():
     """V3 and the toy of spec 1.4: with lambda the pruning rate rises and the hard network stays right."""
     graphdef, params, rest = nnx.split(Finder(), nnx.Param, ...)

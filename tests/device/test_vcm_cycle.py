@@ -168,6 +168,7 @@ def test_history_shifts_only_where_a_cycle_begins():
     np.testing.assert_array_equal(after.cycle, first)
 
 
+@pytest.mark.slow
 def test_vmap_simulates_the_same_cells():
     keys = jax.random.split(jax.random.key(4), 2)
 

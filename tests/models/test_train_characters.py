@@ -107,6 +107,7 @@ def test_resumed_is_uninterrupted_bit_for_bit(uninterrupted, tmp_path, monkeypat
         fit(folder=tmp_path / "run", params=uninterrupted[0])
 
 
+@pytest.mark.slow
 def test_fine_tuning_on_chips_goes_on_from_the_digital_network(uninterrupted):
     """The loss of the same new chips before and after noise-aware steps."""
     fn, params = network()[0], uninterrupted[0]

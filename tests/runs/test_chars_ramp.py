@@ -13,7 +13,7 @@ from anaxon.models.train_characters import CharacterTraining
 from anaxon.runs import chars_ramp, chars_ramp_points
 from anaxon.runs.chars_ramp_points import Point, continued
 
-pytestmark = pytest.mark.slow  # test_keywords_ramp runs the same parts by default
+pytestmark = pytest.mark.slow  # a whole job
 
 WORDS = ("alpha", "beta", "gamma", "delta", "omega")
 CONFIG = """

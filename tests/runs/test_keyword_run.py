@@ -115,6 +115,7 @@ def test_the_same_run_again_is_finished_already(finished, again, capsys):
         assert "is finished: see" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_bit_for_bit(finished, again, rows, tmp_path, monkeypatch, capsys):
     save, saved = Store.save, []
 

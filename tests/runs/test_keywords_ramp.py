@@ -78,6 +78,7 @@ def rows(finished):
     return cache.load(finished[1] / "ensemble.npz")[0]
 
 
+@pytest.mark.slow
 def test_every_point_has_its_chips_and_intervals(record, rows):
     points = {(p["kind"], p["bits"], p["training"]): p for p in record["points"]}
     assert set(points) == {("ramp", 4, "plain"), ("ramp", 4, "aware"), ("linear", 4, "plain")}
@@ -94,10 +95,12 @@ def test_every_point_has_its_chips_and_intervals(record, rows):
     assert record["metrics"]["6 units, float, panel"]["mean"] > 0.6  # chance is 0.08
 
 
+@pytest.mark.slow
 def test_training_for_the_chips_changes_the_weights_answers(rows):
     assert not np.array_equal(rows["classes/6-ramp-4/plain"], rows["classes/6-ramp-4/aware"])
 
 
+@pytest.mark.slow
 def test_goals_say_what_was_asked_and_obtained(record):
     main = next(p for p in record["points"] if (p["kind"], p["training"]) == ("ramp", "aware"))
     panel, everything, *_ = record["goals"]
@@ -106,6 +109,7 @@ def test_goals_say_what_was_asked_and_obtained(record):
     assert all(g["met"] == (g["obtained"] <= 1.0) for g in (panel, everything))
 
 
+@pytest.mark.slow
 def test_the_report_is_one_file_that_says_what_it_is(finished):
     page = (finished[1] / "report.html").read_text()
     assert "<b>This speech is synthetic.</b>" in page
@@ -115,6 +119,7 @@ def test_the_report_is_one_file_that_says_what_it_is(finished):
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_run_again_and_resume_reads_it(finished, monkeypatch, capsys):
     config = install(monkeypatch, finished[0].parent)
     assert cli.main(["run", str(config), "--out", str(finished[1]), "--resume"]) == 0
@@ -141,6 +146,7 @@ def test_interrupted_between_points_it_goes_on_to_the_same_answers(finished, row
     assert all(np.array_equal(found[k], rows[k]) for k in rows)
 
 
+@pytest.mark.slow
 def test_explain_shows_the_array(finished, monkeypatch, capsys):
     config = install(monkeypatch, finished[0].parent)
     assert cli.main(["explain", str(config)]) == 0
