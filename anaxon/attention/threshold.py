@@ -131,6 +131,7 @@ def soft_softmax(
 
     A weight of `exp(-floor / 2)`, which nothing that is kept can notice, goes to no pair at all: a row whose scores
     are all pruned gives 0 as it will when deployed, where the softmax alone would give its largest score or the mean.
+    (Of a row whose largest score is less than 0.055 below the threshold this is not so yet: its f is above -floor / 2.)
     """
     x = _wide(x)
     valid = _valid(x, where)

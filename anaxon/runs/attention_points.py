@@ -62,6 +62,8 @@ class Bench:
         """Queries, keys and values of every layer, batch by batch, without rows of padding."""
         params = nnx.state(model, nnx.Param)
         found = [(b.index >= 0, self._traces(params, *b.inputs)) for b in batches]
+        if any(t.bias is not None for _, layers in found for t in layers.values()):
+            raise ValueError("model: adds a bias to its scores, which the bit-serial front end has no input for")
         return [[jax.tree.map(lambda x, v=valid: x[v], t) for t in layers.values()] for valid, layers in found]
 
 
