@@ -65,6 +65,7 @@ def rows(finished):
     return cache.load(finished / "ensemble.npz")[0]
 
 
+@pytest.mark.slow
 def test_everything_is_there(finished):
     names = {p.name for p in finished.iterdir()}
     assert names == {"config.json", "results.json", "ensemble.npz", "report.html", "log.txt", "figures", "tables"}
@@ -72,6 +73,7 @@ def test_everything_is_there(finished):
     assert {p.name for p in (finished / "tables").iterdir()} == {"sigmoid-3bit.csv", "gelu-3bit.csv"}
 
 
+@pytest.mark.slow
 def test_results_have_the_promised_entries(record):
     promised = {"schema", "job", "config", "config_hash", "versions", "device", "seed", "metrics", "validation"}
     assert promised <= record.keys() and record["job"] == "ramp_design"
@@ -80,6 +82,7 @@ def test_results_have_the_promised_entries(record):
         assert metric["n"] == 40 and metric["over"] == {"ramps": 40}, name
 
 
+@pytest.mark.slow
 def test_results_follow_from_the_rows(record, rows):
     design = nladc.design("sigmoid", 3)
     levels = rows["levels/sigmoid/3/one-point"].astype(np.float64)
@@ -94,6 +97,7 @@ def test_results_follow_from_the_rows(record, rows):
     assert record["metrics"]["yield/3/none/30 uS"]["mean"] == share < 1
 
 
+@pytest.mark.slow
 def test_schemes_share_their_devices(rows):
     plain, mended = rows["levels/sigmoid/3/none"], rows["levels/sigmoid/3/one-point"]
     shift = plain - mended
@@ -104,12 +108,14 @@ def test_schemes_share_their_devices(rows):
     assert rows["copies/3/none"].mean() < 0.8 * rows["copies/1/none"].mean()
 
 
+@pytest.mark.slow
 def test_programming_tables_are_in_microsiemens(finished):
     with (finished / "tables" / "sigmoid-3bit.csv").open() as file:
         table = [r for r in csv.DictReader(file) if r["role"] == "ramp"]
     np.testing.assert_allclose([float(r["target [uS]"]) for r in table[:3]], [150, 104.0579, 90.4332], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_checked_holds(record):
     names = {s["name"] for s in record["validation"]}
     assert names == {f"V{i}" for i in (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15)}
@@ -144,6 +150,7 @@ def test_statements(statement, passed):
     assert statement.passed is passed
 
 
+@pytest.mark.slow
 def test_the_report_is_one_file_that_says_what_it_is(finished, record):
     page = (finished / "report.html").read_text()
     sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)
@@ -156,6 +163,7 @@ def test_the_report_is_one_file_that_says_what_it_is(finished, record):
             assert kind not in caption or f"{kind}{'_out' * (kind == 'INL')}(k) = " in caption, caption
 
 
+@pytest.mark.slow
 def test_interrupted_samples_go_on_bit_for_bit(rows, tmp_path, monkeypatch):
     settings = ramp_design.read(tomllib.loads(CONFIG))
     save, saved = Store.save, []
