@@ -11,6 +11,7 @@ from flax import nnx
 
 from anaxon import attention
 from anaxon.check import require
+from anaxon.models.attention_traces import Trace, attentions, capture, quantile_cuts
 from anaxon.types import Array, ArrayLike, PyTree
 
 
@@ -112,22 +113,12 @@ def fold_batch_norm(
     return kernel * gain.reshape(shape), new_bias
 
 
-class Trace(NamedTuple):
-    """One call of an attention: `[..., length, heads, d]`, and what broadcasts against `[..., heads, q, k]`."""
-
-    query: Array
-    key: Array
-    value: Array
-    bias: Array | None
-    where: Array | None
-
-
 class PrunedAttention(nnx.Module):
     """Attention with a learned threshold, as `attention_fn` of a `nnx.MultiHeadAttention`; one instance per layer.
 
     The threshold is an `nnx.Param`, so it trains and is stored with the weights; `model.set_attributes(hard=True)` goes
     from the soft threshold of training to the hard rule. Each call sows `nnx.Intermediate`s, which `pruning` takes out
-    of the model again: `counts`, in the soft mode `l0`, with `record` a `trace`. So a model with it is compiled by
+    of the model again: `counts`, in the soft mode `l0`. So a model with it is compiled by
     `nnx.jit` or as `functional(model)`; Flax refuses a `jax.jit` over a model from outside.
 
     Source: Li et al., ISCA 2022, arXiv 2204.03227; formulas and open choices in `anaxon.attention.threshold`.
@@ -135,7 +126,6 @@ class PrunedAttention(nnx.Module):
     Attributes:
       threshold: [score]: a scalar or `[heads]`.
       hard: whether the hard rule decides.
-      record: whether calls are sown (for calibration, and for the simulation of hardware).
       sharpness, slope: of the soft threshold and of L0; smaller ones give small models more scores with a gradient.
     """
 
@@ -145,7 +135,6 @@ class PrunedAttention(nnx.Module):
         *,
         heads: int | None = None,
         hard: bool = False,
-        record: bool = False,
         sharpness: float = attention.SHARPNESS,
         slope: float = attention.SLOPE,
     ):
@@ -159,7 +148,7 @@ class PrunedAttention(nnx.Module):
         fits = initial.shape in ((), (heads,)) or (heads is None and initial.ndim == 1)
         require(fits, "PrunedAttention.threshold", f"shape {initial.shape}", f"a scalar or [heads], heads = {heads}")
         self.threshold = nnx.Param(jnp.asarray(initial if heads is None else np.broadcast_to(initial, heads)))
-        self.hard, self.record = hard, record
+        self.hard = hard
         self.sharpness, self.slope = sharpness, slope
 
     def __call__(
@@ -183,7 +172,7 @@ class PrunedAttention(nnx.Module):
         query, key, value = (jnp.asarray(a, dtype) for a in (query, key, value))
         x = attention.scores(query, key, bias=bias, precision=precision)
         where = _where(mask, x.shape[-2:], is_causal)
-        self._report(x, where, Trace(query, key, value, bias, where))
+        self._report(x, where)
         weights = self._softmax()(x, self._threshold(x), where)
         if module is not None:
             module.sow(nnx.Intermediate, "attention_weights", weights)
@@ -203,13 +192,11 @@ class PrunedAttention(nnx.Module):
                 f"a scalar or one for each of {heads} heads")  # fmt: skip
         return threshold[..., None, None] if threshold.ndim else threshold
 
-    def _report(self, x: Array, where: Array | None, trace: Trace) -> None:
+    def _report(self, x: Array, where: Array | None) -> None:
         threshold = self._threshold(x)
         self._sow("counts", attention.count(x, threshold, where))
         if not self.hard:
             self._sow("l0", attention.l0(x, threshold, sharpness=self.sharpness, slope=self.slope, where=where))
-        if self.record:
-            self._sow("trace", trace)
 
     def _sow(self, name: str, value: Any) -> None:
         if hasattr(self, "__captures__"):  # inside `nnx.capture`, outside which newer versions of Flax warn of `sow`
@@ -225,12 +212,10 @@ class Pruning(NamedTuple):
     Attributes:
       l0: the regulariser, mean over layers (a layer that is used twice is two); None if all were hard.
       counts: by the module's path; `attention.Counts` of `[uses, heads]`.
-      traces: by path, a tuple of the recorded calls.
     """
 
     l0: Array | None
     counts: dict[str, attention.Counts]
-    traces: dict[str, tuple[Trace, ...]]
 
 
 def pruning(model: nnx.Module) -> Pruning:
@@ -247,8 +232,7 @@ def pruning(model: nnx.Module) -> Pruning:
     require(len(sown) > 0, "model", "no counts", "a model that was called since the last look")
     shares = [jnp.ravel(share) for found in sown.values() for share in found.get("l0", ())]
     counts = {path: jax.tree.map(lambda *c: jnp.stack(c), *found["counts"]) for path, found in sown.items()}
-    traces = {path: found["trace"] for path, found in sown.items() if "trace" in found}
-    return Pruning(jnp.mean(jnp.concatenate(shares)) if shares else None, counts, traces)
+    return Pruning(jnp.mean(jnp.concatenate(shares)) if shares else None, counts)
 
 
 def calibrate_pruning(model: nnx.Module, batches: Iterable[tuple], rate: float) -> None:
@@ -265,17 +249,16 @@ def calibrate_pruning(model: nnx.Module, batches: Iterable[tuple], rate: float) 
     """
     dense = nnx.clone(model)
     for module in _pruned(dense).values():
-        module.threshold[...] = jnp.full_like(module.threshold[...], -jnp.inf)
-        module.hard, module.record = True, True
-    found: dict[str, list] = {path: [] for path in _pruned(model)}
-    for batch in batches:
-        dense(*batch)
-        for path, traces in pruning(dense).traces.items():
-            found[path] += [_valid_scores(trace) for trace in traces]
-    for path, module in _pruned(model).items():
-        x, where = [pair[0] for pair in found[path]], [pair[1] for pair in found[path]]
-        cut = attention.quantile_threshold(x, rate, where, per_head=module.threshold[...].ndim > 0)
-        module.threshold[...] = jnp.asarray(cut)
+        module.threshold[...], module.hard = jnp.full_like(module.threshold[...], -jnp.inf), True
+    traced, params = jax.jit(capture(dense)), nnx.state(dense, nnx.Param)
+    found = [traced(params, *batch) for batch in batches]
+    for path, node in attentions(model).items():
+        if isinstance(module := node.attention_fn, PrunedAttention):
+            own: list[dict[str, Trace]] = [
+                {name: batch[name] for name in batch if name.split("#")[0] == path} for batch in found
+            ]
+            cut = quantile_cuts(own, rate, per_head=module.threshold[...].ndim > 0)[path]
+            module.threshold[...] = jnp.asarray(cut)
 
 
 def _pruned(model: nnx.Module) -> dict[str, PrunedAttention]:
@@ -286,11 +269,6 @@ def _pruned(model: nnx.Module) -> dict[str, PrunedAttention]:
     }
     require(len(found) > 0, "model", type(model).__name__, "a model with a PrunedAttention as an attention_fn")
     return found
-
-
-def _valid_scores(trace: Trace) -> tuple[np.ndarray, np.ndarray]:
-    x = np.asarray(attention.scores(trace.query, trace.key, bias=trace.bias))
-    return x, np.broadcast_to(True if trace.where is None else np.asarray(trace.where), x.shape)
 
 
 def _where(mask: Array | None, lengths: tuple[int, ...], is_causal: bool) -> Array | None:

@@ -63,18 +63,6 @@ def termination_bounds(query, key, bits, per_cycle, form="sign-magnitude", margi
     return np.stack(upper), np.stack(lower)
 
 
-def termination_reference_numpy(query, key, threshold, bits, per_cycle):
-    """Cycles and survivors `[q, k]` in int64, sign-magnitude, exact margins: spec 2.1 by matrices."""
-    magnitude, sign = bits - 1, np.where(key < 0, -1, 1)
-    agree = np.maximum(query, 0) @ (key >= 0).T.astype(np.int64) + np.maximum(-query, 0) @ (key < 0).T.astype(np.int64)
-    cycles = np.ones(agree.shape, np.int64)
-    for cycle in range(1, -(-bits // per_cycle)):
-        unseen = magnitude - min(magnitude, cycle * per_cycle - 1)
-        partial = query @ (sign * ((np.abs(key) >> unseen) << unseen)).T
-        cycles += partial + (2**unseen - 1) * agree >= threshold
-    return cycles, query @ key.T >= threshold
-
-
 class Unit:
     """A front-end unit of `pipeline`: its keys in order, and its FIFO of the survivors' rows."""
 

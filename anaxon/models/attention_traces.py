@@ -3,14 +3,25 @@
 Any Flax NNX model with `nnx.MultiHeadAttention` will do, whatever its attention functions; it is not changed.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
-from anaxon.flax import Trace
+from anaxon import attention
 from anaxon.types import Array, PyTree
+
+
+class Trace(NamedTuple):
+    """One call of an attention: `[..., length, heads, d]`, and what broadcasts against `[..., heads, q, k]`."""
+
+    query: Array
+    key: Array
+    value: Array
+    bias: Array | None
+    where: Array | None
 
 
 class Traced(nnx.Module):
@@ -60,6 +71,24 @@ def capture(model: nnx.Module) -> Callable[..., dict[str, Trace]]:
                 for path, tap in taps.items() for use, operands in enumerate(tap.operands.get_value(), 1)}  # fmt: skip
 
     return traces
+
+
+def quantile_cuts(
+    batches: Sequence[Mapping[str, Trace]], rate: float | np.ndarray, *, per_head: bool = False
+) -> dict[str, np.ndarray]:
+    """By path, the thresholds that prune a share of what was traced; the uses of one attention count together.
+
+    Args:
+      batches: of `capture`.
+      rate, per_head: as those of `attention.quantile_threshold`, which says what is raised, too.
+    """
+    found: dict[str, list[tuple[Array, Array | None]]] = {}
+    for batch in batches:
+        for name, t in batch.items():
+            x = attention.scores(t.query, t.key, bias=t.bias)
+            found.setdefault(name.split("#")[0], []).append((x, t.where))
+    cut = lambda x, where: attention.quantile_threshold(x, rate, where, per_head=per_head)  # noqa: E731
+    return {path: cut(*map(list, zip(*pairs, strict=True))) for path, pairs in found.items()}
 
 
 def attentions(model: nnx.Module) -> dict[str, nnx.MultiHeadAttention]:

@@ -11,8 +11,8 @@ from flax import nnx
 
 from anaxon.attention import accelerator, bitserial, integers, rivals, threshold
 from anaxon.attention.rival_costs import outcomes
-from anaxon.flax import Trace, pruning
-from anaxon.models.attention_traces import capture
+from anaxon.flax import pruning
+from anaxon.models.attention_traces import Trace, capture, quantile_cuts
 from anaxon.runs.attention_settings import Settings
 from anaxon.runs.attention_tasks import Batch, Task
 from anaxon.runs.attention_training import pruned
@@ -69,10 +69,8 @@ class Bench:
 
 def calibrated(bench: Bench, model: nnx.Module, rates: list[float]) -> np.ndarray:
     """Thresholds `[rates, layers]` that prune so much of the dense model's scores on training examples."""
-    layers = zip(*bench.traces(model, bench.task.ordered), strict=True)
-    pairs = [[(threshold.scores(t.query, t.key), t.where) for t in traces] for traces in layers]
-    cut = lambda p: threshold.quantile_threshold([x for x, _ in p], np.asarray(rates), [w for _, w in p])  # noqa: E731
-    return np.stack([cut(p) for p in pairs], 1)
+    batches = [{str(i): t for i, t in enumerate(layers)} for layers in bench.traces(model, bench.task.ordered)]
+    return np.stack(list(quantile_cuts(batches, np.asarray(rates)).values()), 1)
 
 
 def steps_of(bench: Bench, model: nnx.Module, bits: int) -> list[tuple[float, float]]:

