@@ -20,6 +20,7 @@ from flax import nnx
 import anaxon as ax
 from anaxon.flax import functional
 from anaxon.models.conformer import PAPER_512, SMALL, Conformer
+from anaxon.models.scanned import Scanned
 from anaxon.types import PyTree
 
 print = functools.partial(print, flush=True)  # noqa: A001  minutes lie between the lines
@@ -48,14 +49,20 @@ def main() -> None:
     options.add_argument("--size", choices=("paper", "small"), default="paper")
     options.add_argument("--bits", type=int, default=8)
     options.add_argument("--chips", type=int, default=3)
-    options.add_argument("--blocks", type=int, help="fewer than the size has: compiling takes 9 s a block")
+    options.add_argument("--blocks", type=int, help="another number than the size has")
+    options.add_argument(
+        "--unrolled", action="store_true", help="block by block instead of a loop: compiles for minutes"
+    )
     options.add_argument(
         "--float32", action="store_true", help="read the chip's float32 cells, too: compiles once more"
     )
     args = options.parse_args()
     sizes = PAPER_512 if args.size == "paper" else SMALL
     sizes = dataclasses.replace(sizes, blocks=args.blocks or sizes.blocks)
-    fn, params = functional(Conformer(sizes, rngs=nnx.Rngs(0)))
+    model = Conformer(sizes, rngs=nnx.Rngs(0))
+    if not args.unrolled:
+        model.blocks = nnx.List([Scanned(model.blocks)])
+    fn, params = functional(model)
     features = jax.random.normal(jax.random.key(0), (1, FRAMES, 80))
     lengths = jnp.array([FRAMES], jnp.int32)
     base = ax.preset("vcm-4bit")
