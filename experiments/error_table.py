@@ -25,6 +25,7 @@ def main(folders: list[Path]) -> None:
         print("Mean squared errors of logits; sigma is that of a cell, relative to full scale.\n")
         compared(record)
         if folder == folders[0]:
+            spreads(record)
             windows(record)
             speed(record)
             first_order(record["delta"])
@@ -44,6 +45,17 @@ def compared(record: dict) -> None:
             rows.append((kind, x["sigma"], *errors, *ratios))
     print(markdown.table(("network", "sigma", "`predict`", "`linearised`", "of it mean shift", "sampled, 95 %",
                           "predicted / sampled", "first order / sampled", "excess kurtosis"), rows))  # fmt: skip
+
+
+def spreads(record: dict) -> None:
+    """Of the accuracy over chips."""
+    print("### Accuracy on the pictures followed, and its standard deviation from chip to chip\n")
+    rows = []
+    for kind, net in record["networks"].items():
+        for x in net["lines"]:
+            shares = (x["chance"], x["accuracy"]["mean"], x["spread"], x["spread_sampled"])
+            rows.append((kind, x["sigma"], *(f"{v:.2%}" for v in shares)))
+    print(markdown.table(("network", "sigma", "predicted", "sampled", "std, predicted", "sampled"), rows))
 
 
 def windows(record: dict) -> None:

@@ -28,7 +28,8 @@ def page(record: dict[str, Any], drawn: dict[str, bytes]) -> str:
         *(_lines(kind, net) for kind, net in record["networks"].items()),
         "<p>A prediction takes the results as normal: where their excess kurtosis is above 0.5 it is marked as not to "
         "be trusted. Accuracy and flips are expected over chips, on the pictures followed; a flip is another class "
-        "than the digital network's.</p>",
+        "than the digital network's. How the accuracy varies from chip to chip is predicted to first order, with the "
+        "covariances between pictures.</p>",
         "<h2>Figures</h2>",
         html.gallery(drawn, CAPTIONS),
         "<h2>What causes the error</h2>",
@@ -74,7 +75,8 @@ def _tiles(record: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def _lines(kind: str, net: dict[str, Any]) -> str:
     head = ["sigma", "predicted", "first order", "sampled", "95 %", "ratio", "ratio, first order", "single pictures",
-            "accuracy, predicted", "sampled", "flips", "kurtosis"]  # fmt: skip
+            "accuracy, predicted", "sampled", "its std over chips, predicted", "sampled", "flips",
+            "kurtosis"]  # fmt: skip
     rows = []
     for x in net["lines"]:
         low, high = x["sampled"]["ci95"]
@@ -82,11 +84,12 @@ def _lines(kind: str, net: dict[str, Any]) -> str:
         spread = f"{x['by_picture'][0]:.2f} to {x['by_picture'][2]:.2f}"
         sampled = [f"{x['sampled']['mean']:.4g}", f"[{low:.4g}, {high:.4g}]"]
         ratios = [f"{x['ratio']:.3f}", f"{x['ratio_linearised']:.3f}", spread]
-        shares = [html.percent(x["chance"]), html.percent(x["accuracy"]["mean"]), html.percent(x["flip"], 2)]
+        shares = [html.percent(x["chance"]), html.percent(x["accuracy"]["mean"]), html.percent(x["spread"], 2),
+                  html.percent(x["spread_sampled"], 2), html.percent(x["flip"], 2)]  # fmt: skip
         rows.append([f"{x['sigma']:g}", f"{x['predicted']:.4g}", f"{x['linearised']:.4g}", *sampled, *ratios, *shares,
                      f"{x['kurtosis']:+.2f}{trusted}"])  # fmt: skip
     said = f"digital accuracy {net['test_accuracy']:.1%}, {net['panel_accuracy']:.1%} on the pictures followed"
-    return f"<p><b>{escape(kind)}</b>, {said}</p>{html.card(html.table(head, rows, tuple(range(12))))}"
+    return f"<p><b>{escape(kind)}</b>, {said}</p>{html.card(html.table(head, rows, tuple(range(14))))}"
 
 
 def _causes(kind: str, net: dict[str, Any], sigma: float) -> str:

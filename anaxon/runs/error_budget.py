@@ -67,7 +67,7 @@ def _compared(
     """A line for every sigma, prediction beside sampling; and the time that each takes."""
     lines = []
     for i, line in enumerate(followed):
-        error = chips["error"][:, i].mean(1)
+        error, accuracy = chips["error"][:, i].mean(1), chips["hit"][:, i].mean(1)
         tails = error_measures.kurtosis(chips["away"][:, i].astype(np.float64))
         sampled = statistics.mean_over(error, "chips")
         lines.append({
@@ -77,7 +77,8 @@ def _compared(
             "ratio": float(line["predicted"].mean() / sampled.mean),
             "ratio_linearised": float(line["linearised"].mean() / sampled.mean),
             "by_picture": np.quantile(line["predicted"] / chips["error"][:, i].mean(0), [0, 0.5, 1]).tolist(),
-            "accuracy": statistics.mean_over(chips["hit"][:, i].mean(1), "chips").as_json(),
+            "accuracy": statistics.mean_over(accuracy, "chips").as_json(),
+            "spread_sampled": float(accuracy.std(ddof=1)),
             "kurtosis": tails,
             "trusted": tails < KURTOSIS,
         })  # fmt: skip

@@ -12,8 +12,9 @@ import numpy as np
 from anaxon.data.images import Split
 from anaxon.ensemble import ensemble
 from anaxon.interpret.analog import analog
+from anaxon.interpret.joint import joint
 from anaxon.interpret.linearise import linearised
-from anaxon.interpret.moments import class_chances, predict
+from anaxon.interpret.moments import accuracy_draws, class_chances, predict
 from anaxon.interpret.plan import Plan
 from anaxon.interpret.program import program
 from anaxon.prng import fold_name
@@ -41,6 +42,7 @@ def panel_of(net: Placed, split: Split, count: int) -> Panel:
 def followed(net: Placed, panel: Panel, sigmas: tuple[float, ...], seed: int) -> list[dict[str, Any]]:
     """Predicted and first-order error for every sigma, `[n]` arrays by picture; seconds without compiling."""
     by_moments, by_slopes = jax.jit(predict(net.fn)), jax.jit(linearised(net.fn))  # few milliseconds of dispatch
+    together = joint(net.fn)
     key = fold_name(jax.random.key(seed), "classes")
     found = []
     for sigma in sigmas:
@@ -49,6 +51,7 @@ def followed(net: Placed, panel: Panel, sigmas: tuple[float, ...], seed: int) ->
         spread, *quick = timed(lambda plan=plan: by_slopes(plan, net.params, panel.x), 2 - bool(found))
         chances = class_chances(key, mean, covariance)
         variance = jnp.diagonal(covariance, axis1=1, axis2=2)
+        hits = accuracy_draws(key, *together(plan, net.params, panel.x), panel.labels)
         found.append({
             "sigma": sigma,
             "predicted": np.asarray((variance + (mean - panel.exact) ** 2).mean(1)),
@@ -56,6 +59,7 @@ def followed(net: Placed, panel: Panel, sigmas: tuple[float, ...], seed: int) ->
             "bias": float(((spread.mean - panel.exact) ** 2).mean()),
             "chance": np.asarray(jnp.take_along_axis(chances, panel.labels[:, None], 1)[:, 0]),
             "flip": 1 - np.asarray(jnp.take_along_axis(chances, panel.exact.argmax(-1)[:, None], 1)[:, 0]),
+            "spread": float(jnp.std(hits)),
             "cells": {p: float(v.mean()) for p, v in spread.cells.items()},
             "reads": {p: float(v.mean()) for p, v in spread.reads.items()},
             "seconds": {"predict": seconds[0], "predict_first": seconds[1], "linearised": quick[0],
