@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from anaxon.attention.energy import UnitCosts
-from anaxon.configs import config_path
-from anaxon.settings import check_keys, read_toml
+from anaxon.sourced import read_table
 
 DEFAULT = "leopard65"
 UNITS = {
@@ -64,38 +62,7 @@ def load_accelerator(source: str | Path | None = None) -> AcceleratorTable:
 
 @cache
 def _load(source: str) -> AcceleratorTable:
-    path = Path(source) if source.endswith(".toml") else _shipped(source)
-    table = read_toml(path)
-    check_keys(table, ("name", "description", *UNITS), str(path))
-    for section, units in UNITS.items():
-        check_keys(table.get(section, {}), units, f"{path}: {section}")
-    values, sources = {}, {}
-    for section, units in UNITS.items():
-        given = table.get(section, {})
-        for name, unit in units.items():
-            field = name if name == "clock" else f"{section}_{name}"
-            values[field], sources[f"{section}.{name}"] = _entry(given, name, unit, f"{path}: {section}.{name}")
-    return AcceleratorTable(
-        str(table.get("name", path.stem)), str(table.get("description", "")), UnitCosts(**values), sources
-    )
-
-
-def _shipped(name: str) -> Path:
-    names = sorted(p.stem for p in config_path("accelerators").glob("*.toml"))
-    if name not in names:
-        raise ValueError(f"accelerator: expected the path of a .toml file or one of {', '.join(names)}; got {name!r}")
-    return config_path("accelerators", f"{name}.toml")
-
-
-def _entry(given: Mapping[str, Any], name: str, unit: str, where: str) -> tuple[float, str]:
-    entry = given.get(name)
-    if not isinstance(entry, Mapping) or set(entry) != {"value", "unit", "source"}:
-        raise ValueError(f"{where}: expected {{ value, unit = {unit!r}, source }}; got {entry!r}")
-    value, source = entry["value"], entry["source"]
-    if entry["unit"] != unit:
-        raise ValueError(f"{where}: expected the unit {unit!r}; got {entry['unit']!r}")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{where}: expected a number; got {value!r}")
-    if not isinstance(source, str) or not source.strip():
-        raise ValueError(f"{where}: expected a source; got {source!r}")
-    return float(value), source
+    name, description, entries = read_table(source, "accelerators", UNITS)
+    field = lambda key: "clock" if key == "technology.clock" else key.replace(".", "_")  # noqa: E731
+    costs = UnitCosts(**{field(key): entry.value for key, entry in entries.items()})
+    return AcceleratorTable(name, description, costs, {key: entry.source for key, entry in entries.items()})

@@ -14,7 +14,7 @@ LAYERS = {
     0: {"check", "types", "prng", "threefry", "numerics", "normal", "units", "configs"},
     1: {"device", "converter"},
     2: {"crossbar", "attention"},
-    3: {"hardware", "presets", "settings", "accelerators"},
+    3: {"hardware", "presets", "settings", "sourced", "accelerators"},
     4: {"interpret"},
     5: {
         "adc_ranges",

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from anaxon.configs import config_path
-from anaxon.settings import check_keys, read_toml
+from anaxon.sourced import Component, read_table
 
 DEFAULT = "cmos32"
 UNITS = {
@@ -32,15 +30,6 @@ UNITS = {
     "digital": {"add": "J", "multiply": "J", "buffer_bit": "J", "adder_area": "m2"},
     "programming": {"energy_per_cell": "J", "pulses_per_cell": "1"},
 }
-
-
-@dataclass(frozen=True)
-class Component:
-    """One entry: a value in SI units and where it is from."""
-
-    value: float
-    unit: str
-    source: str
 
 
 @dataclass(frozen=True)
@@ -76,41 +65,4 @@ def load_components(source: str | Path | None = None) -> Components:
 
 @cache
 def _load(source: str) -> Components:
-    path = Path(source)
-    if path.suffix != ".toml":
-        path = _shipped(source)
-    table = read_toml(path)
-    check_keys(table, ("name", "description", *UNITS), str(path))
-    entries = {}
-    for section, units in UNITS.items():
-        given = table.get(section, {})
-        check_keys(given, units, f"{path}: {section}")
-        for name, unit in units.items():
-            entries[f"{section}.{name}"] = _entry(given, name, unit, f"{path}: {section}.{name}")
-    return Components(str(table.get("name", path.stem)), str(table.get("description", "")), entries)
-
-
-def _shipped(name: str) -> Path:
-    names = sorted(p.stem for p in config_path("components").glob("*.toml"))
-    if name not in names:
-        raise ValueError(f"components: expected the path of a .toml file or one of {', '.join(names)}; got {name!r}")
-    return config_path("components", f"{name}.toml")
-
-
-def _entry(given: Mapping[str, Any], name: str, unit: str, where: str) -> Component:
-    if name not in given:
-        raise ValueError(f"{where}: missing; expected {{ value, unit = {unit!r}, source }}")
-    entry = given[name]
-    if not isinstance(entry, Mapping) or set(entry) != {"value", "unit", "source"}:
-        raise ValueError(f"{where}: expected {{ value, unit, source }}; got {entry!r}")
-    if entry["unit"] != unit:
-        raise ValueError(f"{where}: expected the unit {unit!r}; got {entry['unit']!r}")
-    if (
-        isinstance(entry["value"], bool)
-        or not isinstance(entry["value"], int | float)
-        or not 0 <= entry["value"] < 1e30
-    ):
-        raise ValueError(f"{where}: expected a finite number >= 0; got {entry['value']!r}")
-    if not isinstance(entry["source"], str) or not entry["source"].strip():
-        raise ValueError(f"{where}: expected a source; got {entry['source']!r}")
-    return Component(float(entry["value"]), unit, entry["source"])
+    return Components(*read_table(source, "components", UNITS))
