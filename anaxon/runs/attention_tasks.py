@@ -84,6 +84,11 @@ def correct(logits: Array, labels: Array) -> Array:
     return (jnp.argmax(logits, -1) == labels).astype(jnp.float32)
 
 
+def nats(logits: Array, symbols: Array) -> Array:
+    """Of a sequence, the mean over its characters."""
+    return CROSS_ENTROPY(logits, symbols).mean(-1)
+
+
 # Of a vocabulary of 30,522 a few thousand sentences say little, and its optimiser would take most of a step's time.
 FROZEN_EMBEDDINGS = nnx.All(nnx.Param, nnx.Not(nnx.PathContains("embeddings")))
 CROSS_ENTROPY = optax.softmax_cross_entropy_with_integer_labels
@@ -146,7 +151,6 @@ def _characters(settings: Settings, name: str, seed: int) -> Task:
     model = CausalLM(settings.model, len(found.symbols), keeping_all, rngs=nnx.Rngs(seed))
     rng = np.random.default_rng(0)
     splits = [_cut(codes, size, n, rng) for codes, n in ((found.train, data.train), (found.test, data.test))]
-    nats = lambda logits, y: CROSS_ENTROPY(logits, y).mean(-1)  # noqa: E731
     facts = {"name": found.name, "train": data.train, "test": data.test, "checksum": found.checksum}
     return _arrays(settings, name, model, splits, lambda z, y: -nats(z, y), nats, ("nats a character", 1.0), facts)
 

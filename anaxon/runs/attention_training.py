@@ -1,6 +1,7 @@
 """Training of the attention jobs: the dense model, then its weights together with the thresholds."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,18 +80,20 @@ def _fit(
     epochs = learning.dense_epochs if phase == DENSE else learning.epochs
     graphdef, params, frozen, rest = nnx.split(model, task.trained, nnx.Param, ...)
     count = sum(1 for _ in task.epoch(np.random.default_rng(0)))
-    optimiser = _optimiser(learning, phase, max(1, epochs * count))
     finite = jax.tree.map(lambda x: jnp.nan_to_num(x, neginf=0.0), params)
     facts = (phase, learning, penalty, seed, task.name, repr(task.facts), checkpoint.outline(finite))
     mark = checkpoint.fingerprint(*facts)
     folder = cache.folder() / "models" / f"attention-{task.name}-{phase}-{mark:08x}"
-    state, first = checkpoint.newest(folder, _fresh(params, optimiser, epochs * count, len(pruned(model)), mark))
-    step = jax.jit(_step(task, graphdef, rest, optimiser, penalty), donate_argnums=0)
+    state, first = checkpoint.newest(folder, _fresh(params, epochs * count, len(pruned(model)), mark))
+    rates = _rates(learning, phase, max(1, epochs * count))
     with Progress(disable=not progress) as bar:
         shown = bar.add_task(f"{task.name}: {phase}", total=epochs * count, completed=first * count)
         for epoch in range(first, epochs):
             for i, batch in enumerate(_batches(task, seed, epoch)):
-                state = step(state, frozen, jnp.int32(epoch * count + i), batch)
+                number = epoch * count + i
+                state = _step(
+                    state, frozen, rest, number, rates[number], penalty, batch, graphdef=graphdef, loss=task.loss
+                )
                 bar.advance(shown)
             _check(state, phase, epoch, count)
             checkpoint.save(Path(folder), epoch + 1, state)
@@ -104,20 +107,10 @@ def _batches(task: Task, seed: int, epoch: int) -> Iterator[Batch]:
     yield from task.epoch(np.random.default_rng([seed, epoch]))
 
 
-def _fresh(params: PyTree, optimiser: optax.GradientTransformation, steps: int, layers: int, mark: int) -> State:
+def _fresh(params: PyTree, steps: int, layers: int, mark: int) -> State:
     nothing = lambda *shape: jnp.full((steps, *shape), jnp.nan)  # noqa: E731
     own = jax.tree.map(jnp.copy, params)  # a step takes over the buffers
-    return State(own, optimiser.init(own), nothing(), nothing(), nothing(layers), jnp.uint32(mark))
-
-
-def _optimiser(learning: Learning, phase: str, steps: int) -> optax.GradientTransformation:
-    """AdamW for the weights, its rate rising over a tenth of the steps; Adam for the thresholds, which then hold."""
-    peak = learning.dense_rate if phase == DENSE else learning.learning_rate
-    rate = optax.warmup_cosine_decay_schedule(0.0, peak, max(1, steps // 10), max(2, steps))
-    weights = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=0.01))
-    slow = optax.cosine_decay_schedule(learning.threshold_rate, max(1, steps))
-    thresholds = optax.adam(slow) if phase == LEARNED else optax.set_to_zero()
-    return optax.multi_transform({"weights": weights, "thresholds": thresholds}, _kinds)
+    return State(own, OPTIMISER.init(own), nothing(), nothing(), nothing(layers), jnp.uint32(mark))
 
 
 def _kinds(params: PyTree) -> PyTree:
@@ -130,30 +123,57 @@ def _name(key: object) -> str:
     return str(getattr(key, "key", getattr(key, "name", key)))
 
 
+# AdamW for the weights, Adam for the thresholds; rates are a step's arguments, so that all trainings are one program.
+OPTIMISER = optax.multi_transform(
+    {
+        "weights": optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(), optax.add_decayed_weights(0.01)),
+        "thresholds": optax.scale_by_adam(),
+    },
+    _kinds,
+)
+
+
+def _rates(learning: Learning, phase: str, steps: int) -> np.ndarray:
+    """Of weights and thresholds `[steps, 2]`: the first rises over a tenth of the steps, both fall to 0."""
+    peak = learning.dense_rate if phase == DENSE else learning.learning_rate
+    weights = optax.warmup_cosine_decay_schedule(0.0, peak, max(1, steps // 10), max(2, steps))
+    thresholds = optax.cosine_decay_schedule(learning.threshold_rate if phase == LEARNED else 0.0, steps)
+    number = jnp.arange(steps)
+    return np.stack([np.broadcast_to(weights(number), steps), np.broadcast_to(thresholds(number), steps)], 1)
+
+
+@partial(jax.jit, static_argnames=("graphdef", "loss"), donate_argnames="state")
 def _step(
-    task: Task, graphdef: nnx.GraphDef, rest: PyTree, optimiser: optax.GradientTransformation, penalty: float
-) -> Callable[[State, PyTree, Array, Batch], State]:
-    def objective(params: PyTree, frozen: PyTree, batch: Batch) -> tuple[Array, tuple[Array, Array, Array]]:
+    state: State,
+    frozen: PyTree,
+    rest: PyTree,
+    number: Array,
+    rates: Array,
+    penalty: Array,
+    batch: Batch,
+    *,
+    graphdef: nnx.GraphDef,
+    loss: Callable[[Array, Array], Array],
+) -> State:
+    def objective(params: PyTree) -> tuple[Array, tuple[Array, Array, Array]]:
         model = nnx.merge(graphdef, params, frozen, rest, copy=True)
-        each = task.loss(model(*batch.inputs), jnp.asarray(batch.targets))
-        found = pruning(model)
-        valid = jnp.asarray(batch.index) >= 0
-        loss = jnp.sum(jnp.where(valid, each, 0.0)) / jnp.maximum(jnp.sum(valid), 1)
+        each = loss(model(*batch.inputs), jnp.asarray(batch.targets))
+        found, valid = pruning(model), jnp.asarray(batch.index) >= 0
+        mean = jnp.sum(jnp.where(valid, each, 0.0)) / jnp.maximum(jnp.sum(valid), 1)
         share = jnp.float32(1.0) if found.l0 is None else found.l0
-        return loss + penalty * share, (loss, share, jnp.stack([m.threshold[...] for m in pruned(model)]))
+        return mean + penalty * share, (mean, share, jnp.stack([m.threshold[...] for m in pruned(model)]))
 
-    def step(state: State, frozen: PyTree, number: Array, batch: Batch) -> State:
-        grads, (loss, share, thresholds) = jax.grad(objective, has_aux=True)(state.params, frozen, batch)
-        updates, moved = optimiser.update(grads, state.optimiser, state.params)
-        return state._replace(
-            params=optax.apply_updates(state.params, updates),
-            optimiser=moved,
-            loss=state.loss.at[number].set(loss),
-            share=state.share.at[number].set(share),
-            thresholds=state.thresholds.at[number].set(thresholds),
-        )
-
-    return step
+    grads, (mean, share, thresholds) = jax.grad(objective, has_aux=True)(state.params)
+    updates, moved = OPTIMISER.update(grads, state.optimiser, state.params)
+    rate = {"weights": rates[0], "thresholds": rates[1]}
+    scaled = jax.tree.map(lambda u, kind: -rate[kind] * u, updates, _kinds(updates))
+    return state._replace(
+        params=optax.apply_updates(state.params, scaled),
+        optimiser=moved,
+        loss=state.loss.at[number].set(mean),
+        share=state.share.at[number].set(share),
+        thresholds=state.thresholds.at[number].set(thresholds),
+    )
 
 
 def _check(state: State, phase: str, epoch: int, count: int) -> None:
