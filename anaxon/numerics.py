@@ -1,5 +1,7 @@
 """The one precision door for contractions, and the quantiser every converter and weight mapping uses."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -26,7 +28,7 @@ def contract_half(lhs: Array, rhs: Array, dimension_numbers: lax.DotDimensionNum
     behind the other along the contracted axis: one pass over the result, which is what takes the time.
     """
     (left, right), _ = dimension_numbers
-    scale = safe_scale(jnp.max(jnp.abs(lhs), initial=0.0))
+    scale = safe_scale(absmax(lhs))
     high = (lhs / scale).astype(rhs.dtype)
     low = (lhs / scale - high.astype(jnp.float32)).astype(rhs.dtype)
     both, twice = jnp.concatenate([high, low], left[0]), jnp.concatenate([rhs, rhs], right[0])
@@ -38,7 +40,7 @@ def contract_coarsely(lhs: Array, rhs: Array, dimension_numbers: lax.DotDimensio
 
     Right to about 2**-11 of the largest sum in float16 (bfloat16: 2**-8): for the variance of a noise.
     """
-    scale = safe_scale(jnp.max(jnp.abs(lhs), initial=0.0))
+    scale = safe_scale(absmax(lhs))
     total = lax.dot_general((lhs / scale).astype(rhs.dtype), rhs, dimension_numbers, preferred_element_type=rhs.dtype)
     return total.astype(jnp.float32) * scale
 
@@ -101,9 +103,28 @@ def safe_sqrt(x: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
 
 
-def safe_scale(absmax: Array) -> Array:
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def absmax(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
+    """The largest magnitude, 0 of nothing; its gradient is shared by the elements that have it.
+
+    JAX's own asks which elements equal the maximum. Where XLA computes them anew for that, rounded otherwise, none
+    does, and the gradient is 0 / 0.
+    """
+    return jnp.max(jnp.abs(x), axis=axis, keepdims=keepdims, initial=0.0)
+
+
+@absmax.defjvp
+def _absmax_jvp(axis: int | tuple[int, ...] | None, keepdims: bool, primals: tuple, tangents: tuple) -> tuple:
+    (x,), (dx,) = primals, tangents
+    whole = absmax(x, axis, True)
+    largest = (jnp.abs(x) >= whole * (1 - TIE)).astype(x.dtype)
+    share = largest / jnp.maximum(jnp.sum(largest, axis, keepdims=True), 1)
+    return absmax(x, axis, keepdims), jnp.sum(share * jnp.sign(x) * dx, axis, keepdims=keepdims)
+
+
+def safe_scale(largest: Array) -> Array:
     """A scale that is never zero: an all-zero weight or input has scale 1, so that 0 / scale is 0 and not NaN.
 
     NaN stays NaN: a diverged weight must not come out of a chip as plausible numbers.
     """
-    return jnp.where(absmax == 0, jnp.ones_like(absmax), absmax)
+    return jnp.where(largest == 0, jnp.ones_like(largest), largest)

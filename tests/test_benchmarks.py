@@ -20,12 +20,14 @@ def record(tmp_path_factory):
     return json.loads(file.read_text()) | {"printed": done.stdout}
 
 
+@pytest.mark.slow
 def test_says_where_and_with_what_it_was_measured(record):
     assert {"backend", "device", "cpu", "cores", "clock", "versions", "started", "load_before"} <= record.keys()
     assert {"python", "jax", "numpy", "anaxon"} <= record["versions"].keys()
     assert record["quick"] is True
 
 
+@pytest.mark.slow
 def test_every_row_is_a_median_with_its_spread_beside_an_alternative(record):
     rows = [row for row in record["rows"] if "skipped" not in row]
     assert {row["group"] for row in rows} == {"gaussian", "compile"}
@@ -36,6 +38,7 @@ def test_every_row_is_a_median_with_its_spread_beside_an_alternative(record):
             assert figure["what"]
 
 
+@pytest.mark.slow
 def test_alternatives_simulate_the_same(record):
     errors = next(row for row in record["rows"] if row["group"] == "gaussian")["settings"]["relative_error"]
     assert len(errors) >= 3
@@ -43,10 +46,12 @@ def test_alternatives_simulate_the_same(record):
     assert max(errors.values()) < 1.3 * min(errors.values())
 
 
+@pytest.mark.slow
 def test_an_ensemble_compiles_one_program(record):
     assert [row["ours"]["median"] for row in record["rows"] if row.get("unit") == "programs"] == [1]
 
 
+@pytest.mark.slow
 def test_the_table_shows_every_row(record):
     printed = " ".join(record["printed"].split())
     assert all(row["title"].split(",")[0] in printed for row in record["rows"])

@@ -114,7 +114,7 @@ CASES = {
 }
 
 
-SLOW = ("v_max, vcm", "sigma")  # as "weight, vcm" and "g_max"
+SLOW = ("v_max, vcm", "v_max, gaussian", "sigma", "weight")  # as "weight, vcm" and "g_max"
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CASES])

@@ -101,6 +101,7 @@ def test_closed_form_and_quadrature_agree_on_clips():
     np.testing.assert_allclose(one.slopes[0], two.slopes[0], atol=1e-2)
 
 
+@pytest.mark.slow
 def test_a_certain_value_stays_certain_and_has_gradients():
     mu, v = jnp.asarray([-1.0, 0.0, 2.0]), jnp.zeros(3)
     for found in (clip_moments(Clip(low=0.0), mu, v), function_moments(lambda x: (jax.nn.relu(x),), mu, v)):

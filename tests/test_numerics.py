@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from anaxon.numerics import clip, contract, contract_coarsely, contract_half, quantise, safe_scale, ste_round
+from anaxon.numerics import absmax, clip, contract, contract_coarsely, contract_half, quantise, safe_scale, ste_round
 
 VECTOR = (((1,), (0,)), ((), ()))
 
@@ -137,3 +137,16 @@ def test_a_coarse_product_is_right_to_the_bits_of_a_half(name, bits):
 @pytest.mark.parametrize("product", [contract_half, contract_coarsely])
 def test_a_product_in_halves_with_nothing_is_nothing(product):
     np.testing.assert_array_equal(product(jnp.zeros((2, 3)), jnp.ones((3, 4), jnp.float16), VECTOR), np.zeros((2, 4)))
+
+
+def test_absmax_and_its_gradient():
+    """A share of 1 for the elements that have it, with their signs; 0 of nothing and of zeros."""
+    x = jnp.array([[1.0, -3.0, 3.0], [0.5, 0.0, -0.25]])
+    np.testing.assert_array_equal(absmax(x), 3.0)
+    np.testing.assert_array_equal(jax.grad(absmax)(x), [[0, -0.5, 0.5], [0, 0, 0]])
+    rows = lambda x: absmax(x, 1, True)  # noqa: E731
+    np.testing.assert_array_equal(rows(x), [[3.0], [0.5]])
+    np.testing.assert_array_equal(jax.grad(lambda x: rows(x).sum())(x), [[0, -0.5, 0.5], [1, 0, 0]])
+    np.testing.assert_array_equal(jax.grad(absmax)(jnp.zeros(3)), np.zeros(3))
+    assert float(absmax(jnp.zeros((0, 2)))) == 0 and jax.grad(absmax)(jnp.zeros((0, 2))).shape == (0, 2)
+    assert np.isnan(absmax(jnp.array([1.0, jnp.nan])))

@@ -69,8 +69,13 @@ def errors(size, bits):
     return np.asarray(jax.jit(lambda keys: lax.map(one, keys))(SEEDS)).mean(0)
 
 
-@pytest.mark.parametrize("bits", [*range(2, 7), *(pytest.param(bits, marks=pytest.mark.slow) for bits in (7, 8))])
-@pytest.mark.parametrize("size", [128, 256])
+QUICK = ((128, 2), (128, 5), (256, 4))
+
+
+@pytest.mark.parametrize(
+    ("size", "bits"),
+    [pytest.param(n, b, marks=() if (n, b) in QUICK else pytest.mark.slow) for n in (128, 256) for b in range(2, 9)],
+)
 def test_relative_errors_are_the_published_ones(size, bits):
     np.testing.assert_allclose(errors(size, bits), GOLDEN["errors"][str(size)][str(bits)], atol=1e-3)
 

@@ -14,7 +14,7 @@ from jax.lax import stop_gradient
 
 from anaxon import types
 from anaxon.check import choice, integer, numbers
-from anaxon.numerics import clip, quantise, safe_scale
+from anaxon.numerics import absmax, clip, quantise, safe_scale
 from anaxon.types import pytree, static
 
 
@@ -78,8 +78,7 @@ class Array:
 
 def weight_scale(array: Array, weight: types.Array, shared_axes: tuple[int, ...]) -> types.Array:
     """The weight of one level, broadcastable to the weight: absmax over `shared_axes` / max level."""
-    absmax = jnp.max(jnp.abs(clipped(array, weight, shared_axes)), axis=shared_axes, keepdims=True, initial=0.0)
-    return safe_scale(absmax) / array.max_level
+    return safe_scale(absmax(clipped(array, weight, shared_axes), shared_axes, True)) / array.max_level
 
 
 def clipped(array: Array, weight: types.Array, shared_axes: tuple[int, ...]) -> types.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +19,7 @@ from anaxon.hardware import Hardware
 from anaxon.interpret.placed import Placed
 from anaxon.interpret.plan import LINEAR
 from anaxon.interpret.product import Product
-from anaxon.numerics import safe_scale
+from anaxon.numerics import absmax, safe_scale
 from anaxon.types import Array, ArrayLike, PyTree
 
 
@@ -139,7 +140,7 @@ class Read:
     def largest(self) -> Array:
         """The largest magnitude that drives the rows."""
         whole = self.weight.offset is None and self.product.uses_all
-        return jnp.max(jnp.abs(jnp.asarray(self.raw).astype(jnp.float32) if whole else self.driven), initial=0.0)
+        return absmax(jnp.asarray(self.raw).astype(jnp.float32) if whole else self.driven)
 
     def linear(self, lo: int, hi: int) -> Array:
         """Columns through the linear ADC; the first consumer converts them all."""
@@ -244,11 +245,7 @@ class Read:
         fixed = self.weight.ranges.column
         fixed = self.hardware.adc.full_scale if fixed is None and self.hardware.adc else fixed
         found = self._by_column(fixed, z)
-        return (
-            found
-            if found is not None
-            else safe_scale(jnp.max(jnp.stack([jnp.max(jnp.abs(c), initial=0.0) for c in z])))
-        )
+        return found if found is not None else safe_scale(functools.reduce(jnp.maximum, [absmax(c) for c in z]))
 
     def _by_column(self, value: ArrayLike | None, z: xbar.Columns) -> Array | None:
         """One number, or one for each physical array, as that of its columns."""

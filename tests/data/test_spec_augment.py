@@ -29,6 +29,7 @@ def test_time_masks_stay_within_the_utterance():
     assert not time[:, 2].any()  # less than 25 frames: no mask
 
 
+@pytest.mark.slow
 def test_number_and_width_of_masks_are_as_configured():
     """With one slot a row shows its one mask whole: there or not with probability 1/2, width uniform in 1 to 20."""
     time = masked(SpecAugment(feature_masks=0, time_every=400), keys=2000)[:, 0].all(-1)
@@ -57,6 +58,7 @@ def test_a_share_of_the_default_masks():
     assert share == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 def test_nothing_else_changes_and_gradients_stop_at_masks():
     features = jax.random.normal(jax.random.key(1), (4, 400, 80))
     out, pull = jax.vjp(jax.jit(lambda f: mask(jax.random.key(2), f, LENGTHS)), features)

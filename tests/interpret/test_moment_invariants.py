@@ -68,6 +68,7 @@ def test_one_noisy_layer_is_gaussian_of_known_variance():
     assert stats.kstest(scores.reshape(-1), "norm").pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_equal_windows_by_column_are_one_by_layer():
     by_column = {name: jnp.full((1, w.shape[1]), 0.4) for name, w in PARAMS.items()}
     ours = ax.predict(net)(tune.with_windows(placed(0.02), by_column), PARAMS, X)[1]

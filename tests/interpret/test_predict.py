@@ -120,7 +120,9 @@ DEVICES = {
 }
 
 
-@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize(
+    "name", ["clipped", *(pytest.param(n, marks=pytest.mark.slow) for n in ("relative", "read noise"))]
+)
 def test_devices(name):
     params = {"w": jax.random.normal(jax.random.key(0), (5, 3)), "v": jax.random.normal(jax.random.key(2), (3, 2))}
     fn = lambda p, x: (x @ p["w"]) @ p["v"]  # noqa: E731
@@ -152,6 +154,7 @@ def squared_errors(fn, plan, params, x, chips):
     return predicted, each.mean(), each.std() / chips**0.5
 
 
+@pytest.mark.slow
 def test_residual_network():
     """Values that meet again know of each other: without the cross block the error is tens of percent."""
     params = residual_params()
@@ -236,6 +239,7 @@ def test_how_often():
     np.testing.assert_allclose(np.diag(cov[0]), chance * (1 - chance), atol=0.013)
 
 
+@pytest.mark.slow
 def test_rounding_of_what_is_zero():
     """Inactive units are encoded without any error."""
     hw = ax.Hardware(device=ax.Gaussian(sigma=5e-4), array=ANALOG, dac=ax.DAC(bits=5))

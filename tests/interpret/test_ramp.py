@@ -70,7 +70,7 @@ def test_a_plain_flax_lstm_has_its_gates_in_the_converter(second):
     assert np.mean(np.abs(expected - exact) > 1e-3) > 0.8
 
 
-@pytest.mark.parametrize("cell", [nnx.LSTMCell, nnx.GRUCell, nnx.SimpleCell])
+@pytest.mark.parametrize("cell", [pytest.param(nnx.LSTMCell, marks=pytest.mark.slow), nnx.GRUCell, nnx.SimpleCell])
 def test_other_plain_cells(cell):
     fn, params = functional(nnx.RNN(cell(5, 6, rngs=nnx.Rngs(0))))
     x = data(4, 7, 5, seed=3)
@@ -151,7 +151,7 @@ def test_activations_and_arrays_have_their_own_ramps():
     assert all(not np.allclose(a, b, atol=1e-3) for i, a in enumerate(relative) for b in relative[:i])
 
 
-@pytest.mark.parametrize("how", ["scanned", "batched", "indexed"])
+@pytest.mark.parametrize("how", [pytest.param("scanned", marks=pytest.mark.slow), "batched", "indexed"])
 def test_every_array_of_a_stack_has_its_own_ramp(how):
     w, x = jnp.tile(data(1, 4, 5, seed=1), (3, 1, 1)), data(7, 4, seed=2)
 

@@ -18,14 +18,9 @@ FEATURES, LENGTHS = jax.random.normal(jax.random.key(0), (2, 24, 80)), jnp.array
 
 def conformers():
     """The same weights twice: a list of blocks, and a loop."""
-    models = [Conformer(dataclasses.replace(SMALL, width=16, heads=2, blocks=3), rngs=nnx.Rngs(0)) for _ in range(2)]
+    models = [Conformer(dataclasses.replace(SMALL, width=16, heads=2, blocks=2), rngs=nnx.Rngs(0)) for _ in range(2)]
     models[1].blocks = nnx.List([Scanned(models[1].blocks)])
     return models
-
-
-def test_a_loop_is_the_blocks_one_after_another():
-    plain, loop = conformers()
-    np.testing.assert_allclose(loop(FEATURES, LENGTHS)[0], plain(FEATURES, LENGTHS)[0], atol=1e-5)
 
 
 def test_a_stack_of_blocks_reads_as_a_list_of_them():
@@ -35,7 +30,7 @@ def test_a_stack_of_blocks_reads_as_a_list_of_them():
         fn, params = functional(model)
         plan = ax.place(fn, {"blocks/.*kernel": ax.preset("ideal")})(params, FEATURES, LENGTHS)
         chip = ax.program(jax.random.key(1), plan, params)
-        outs.append(ax.analog(fn)(jax.random.key(2), chip, FEATURES, LENGTHS)[0])
+        outs.append(jax.jit(ax.analog(fn))(jax.random.key(2), chip, FEATURES, LENGTHS)[0])
     np.testing.assert_allclose(outs[1], outs[0], atol=1e-5)
 
 

@@ -88,6 +88,7 @@ def assert_same(a, b):
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
 
 
+@pytest.mark.slow
 def test_resumed_is_uninterrupted_bit_for_bit(uninterrupted, tmp_path, monkeypatch):
     def stop_after_two(folder, number, state, real=checkpoint.save):
         real(folder, number, state)

@@ -55,12 +55,14 @@ def results(folder):
     return json.loads((folder / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_no_decision_is_wrong(results):
     assert results["audit"]["wrong"] == results["audit"]["wrong_scores"] == 0
     # 16 tokens, 2 heads, one block, at least 4 examples, two points
     assert results["audit"]["pairs"] >= 2 * 4 * 2 * 16**2
 
 
+@pytest.mark.slow
 def test_points_say_what_was_pruned_and_what_it_saved(results):
     (task,) = results["tasks"]
     free, learned = task["free"][0], task["learned"][0]
@@ -79,6 +81,7 @@ def test_points_say_what_was_pruned_and_what_it_saved(results):
     assert len(task["history"]["0.1"]["thresholds"]) == 5
 
 
+@pytest.mark.slow
 def test_the_report_is_one_page_with_all_figures(folder):
     page = (folder / "report.html").read_text()
     assert page.count("<img") == 6

@@ -23,6 +23,7 @@ from anaxon.interpret.plan import Chip, Plan
 from anaxon.interpret.product import Product, product_of
 from anaxon.interpret.values import Joined, Param
 from anaxon.normal import clip_moments
+from anaxon.numerics import absmax, safe_scale
 from anaxon.types import Array, PyTree, is_concrete
 
 
@@ -114,8 +115,7 @@ class Propagation(trace.Walk):
         encode = hw.dac.encode if hw.dac else encode_exact
         if not isinstance(operand, Random | Chain):
             x = program.as_float(operand)
-            limit = jnp.max(jnp.abs(x), initial=0.0) if ranges.input is None else jnp.asarray(ranges.input, x.dtype)
-            limit = jnp.where(limit == 0, 1.0, limit)
+            limit = safe_scale(absmax(x) if ranges.input is None else jnp.asarray(ranges.input, x.dtype))
             return encode(x, limit), limit
         if ranges.input is None and not (hw.dac is None and getattr(hw.cells, "ohmic", False)):
             raise ValueError(f"{weight.path}: its input range follows the data; `calibrate` the plan first")
