@@ -19,10 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from anaxon.adc_ranges import changed
-from anaxon.interpret.linearise import sensitivities
+from anaxon.device.gaussian import Gaussian
+from anaxon.interpret.linearise import mean_result, sensitivities
 from anaxon.interpret.plan import Plan
 from anaxon.interpret.power import power
-from anaxon.types import Array, PyTree, pytree
+from anaxon.interpret.sites import Site
+from anaxon.types import Array, PyTree, is_concrete, pytree
 
 LOWEST = 1e-3  # of a window: weights that nothing depends on
 STEPS = 60  # of a bisection, of which each halves a logarithm
@@ -33,23 +35,27 @@ class Trade:
     """What windows cost and bring, each a dict by path of arrays in the weight's shape (1 where common).
 
     Attributes:
-      error: `a`, mean squared error of the results at window 1.
+      error: `a`, variance of the results at window 1.
       cells: `A`, power in the cells at window 1 [g_max v_max^2].
       amplifiers: `B`, power in the amplifiers at window 1.
+      bias: mean squared error of the mean chip (rounded inputs, saturation), whatever the windows.
+      spread: power in the amplifiers by the cells' deviations, whatever the windows.
     """
 
     error: dict[str, Array]
     cells: dict[str, Array]
     amplifiers: dict[str, Array]
+    bias: Array
+    spread: Array
 
     def error_at(self, windows: Mapping[str, Array | float]) -> Array:
         """Mean squared error to first order."""
-        return sum((jnp.sum(a / jnp.asarray(windows[p]) ** 2) for p, a in self.error.items()), jnp.zeros(()))
+        return sum((jnp.sum(a / jnp.asarray(windows[p]) ** 2) for p, a in self.error.items()), self.bias)
 
     def power_at(self, windows: Mapping[str, Array | float]) -> Array:
-        """Power [g_max v_max^2] of an example."""
+        """Power [g_max v_max^2] of an example, on the mean chip but for `spread`."""
         w = {p: jnp.asarray(windows[p]) for p in self.error}
-        return sum((jnp.sum(self.cells[p] * w[p] + self.amplifiers[p] * w[p] ** 2) for p in w), jnp.zeros(()))
+        return sum((jnp.sum(self.cells[p] * w[p] + self.amplifiers[p] * w[p] ** 2) for p in w), self.spread)
 
 
 def trade(fn: Callable[..., Array], per: Literal["site", "column"] = "site") -> Callable[..., Trade]:
@@ -58,21 +64,45 @@ def trade(fn: Callable[..., Array], per: Literal["site", "column"] = "site") -> 
     Args:
       fn: the function that was placed, with one result `[batch, ...]`.
       per: a window for each weight, or for each column of it.
+
+    Raises:
+      ValueError: for noise that does not go as one over the square of the window (`sigma_rel`, `bandwidth`), which
+        `minimise` can still tune; and as `power` and `linearised`.
     """
     if per not in ("site", "column"):
         raise ValueError(f"per: expected 'site' or 'column'; got {per!r}")
 
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Trade:
+        sigma = {site.path: _sigma(plan, site) for site in plan.sites}
         whole = with_windows(plan, {s.path: None for s in plan.sites})
         error, draws = sensitivities(fn)(whole, params, *inputs), power(fn)(whole, params, *inputs)
+        away = mean_result(fn)(whole, params, *inputs) - jax.jit(fn)(params, *inputs)
         found = Trade(
             error=error,
             cells={p: draws[p].cells for p in error},
             amplifiers={p: draws[p].amplifiers for p in error},
+            bias=jnp.mean(away**2),
+            spread=sum((sigma[p] ** 2 * jnp.sum(draws[p].spread) for p in error), jnp.zeros(())),
         )
         return found if per == "column" else by_site(found)
 
     return run
+
+
+def _sigma(plan: Plan, site: Site) -> Array:
+    """Of the cells; the geometric program is right for noise in units of full scale alone."""
+    cells = plan.of(site).cells
+    if plan.of(site).is_ideal:
+        return jnp.zeros(())
+    if not isinstance(cells, Gaussian):
+        raise ValueError(f"{site.path}: windows are chosen for Gaussian cells, use `minimise`; got {cells!r}")
+    relative = is_concrete(cells.sigma_rel) and not np.all(np.asarray(cells.sigma_rel) == 0)
+    if relative or cells.bandwidth is not None:
+        raise ValueError(
+            f"{site.path}: expected noise in units of full scale (sigma, read_sigma), which alone goes as 1 / window^2; "
+            f"got sigma_rel = {cells.sigma_rel}, bandwidth = {cells.bandwidth}; use `minimise` on `predict`"
+        )
+    return jnp.asarray(cells.sigma, jnp.float32)
 
 
 def by_site(given: Trade) -> Trade:
@@ -128,7 +158,7 @@ def least_power(given: Trade, error_budget: float) -> dict[str, Array]:
         raise ValueError(
             f"error_budget: the least feasible is {least:.4g}, with all windows full; got {error_budget:.4g}"
         )
-    return _at_error(given, error_budget)
+    return _at_error(given, jnp.float32(error_budget))
 
 
 def _feasible(budget: float, least: float, most: float) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from anaxon.report import markdown
+from anaxon.runs.attention import points_of
 
 KINDS = {"minilm": "all-MiniLM-L6-v2 with its own weights", "gpt": "A causal language model, trained here",
          "pictures": "A transformer for pictures, trained here",
@@ -23,9 +24,8 @@ def main(folders: list[Path]) -> None:
     )
     print("bits a cycle, on a tile of six units beside a baseline with one whole key a cycle (sizes are recollections,")
     print("its energies published unit costs). Differences are paired on the same test examples, with bootstrap 95 %")
-    print(
-        "intervals: calibrated thresholds to the dense model, learned ones to the dense model trained on for as long."
-    )
+    print("intervals: calibrated thresholds to the model that they are of, learned ones to the dense model trained on")
+    print("for as long.")
     print("Cycles, speed-up and energy are of traced test examples; `goal` asks for 1.9 x and 3.9 x at 0.2 point.\n")
     for folder in folders:
         file = folder / "results.json"
@@ -53,9 +53,8 @@ def points(task: dict) -> None:
           f"{task['seed']}; quality in {unit}.\n")  # fmt: skip
     rows = [["none", f"{factor * task['dense']:.2f}", *[""] * 9],
             ["none, trained on", f"{factor * task['longer']:.2f}", *[""] * 9]]  # fmt: skip
-    for point in (*task["free"], *task["learned"]):
+    for kind, point in points_of(task):
         whole = next(r for r in point["rows"] if r["layer"] == "all")
-        kind = f"calibrated {point['rate']:.0%}" if "rate" in point else f"learned, penalty {point['penalty']:g}"
         emptied = sum(point["layers"]["emptied"]) / max(1, sum(point["layers"]["rows"]))
         rows.append([kind, f"{factor * point['quality']:.2f}", difference(point["difference"], factor),
                      f"{point['pruning_rate']:.1%}", f"{emptied:.2%}", f"{whole['mean_cycles']:.2f}",

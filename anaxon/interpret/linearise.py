@@ -135,6 +135,19 @@ def linearised(fn: Callable[..., Array]) -> Callable[..., Spread]:
     return run
 
 
+def mean_result(fn: Callable[..., Array]) -> Callable[..., Array]:
+    """Transforms `fn` into `(plan, params, *inputs) -> its result on the mean chip`, without noise of reads."""
+
+    @jax.jit
+    def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Array:
+        chip = mean_chip(plan, params)
+        return simulation.walked(
+            fn, Accountant(chip, dict.fromkeys(cells_of(chip), jnp.zeros(()))), chip, None, *inputs
+        )
+
+    return run
+
+
 def pulled(fn: Callable, chip: Chip, inputs: tuple) -> tuple[Array, Callable, dict[str, PairMoments]]:
     """One example, a batch of one: the result, what takes a seed of it back to cells and reads, and the cells."""
     cells = cells_of(chip)

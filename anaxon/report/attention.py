@@ -6,6 +6,7 @@ from typing import Any
 from anaxon.report import html
 from anaxon.report.attention_figures import figures as figures
 from anaxon.report.attention_figures import shown, whole
+from anaxon.runs.attention import points_of
 
 TITLE = "Attention that prunes itself"
 CAPTIONS = {
@@ -84,8 +85,9 @@ def _method(record: dict[str, Any]) -> str:
     return (
         f"<p>The dense model was trained for {training['dense_epochs']} epoch(s). A learned point is that model after "
         f"{training['epochs']} more, with thresholds and the penalty on L0; it is compared with the dense model "
-        "trained on for as long without them, a calibrated point with the dense model. Quality is that of float scores "
-        "against the thresholds; the hardware compares integers, which "
+        "trained on for as long without them, as are points that are calibrated on that model; the other calibrated "
+        "ones are compared with the dense model. Quality is that of float scores against the thresholds; "
+        "the hardware compares integers, which "
         f"decide {html.percent(audit['agree'], 3)} of the traced pairs alike. Emptied rows give 0.</p>"
     )
 
@@ -97,10 +99,9 @@ def _points(task: dict[str, Any], record: dict[str, Any]) -> str:
     head = [*POINT[:5], f"cycles of {-(-design['bits'] // design['per_cycle'])}", *POINT[6:]]
     rows = [["none", f"{factor * task['dense']:.2f}", *[""] * 11],
             ["none, trained on", f"{factor * task['longer']:.2f}", *[""] * 11]]  # fmt: skip
-    for point in (*task["free"], *task["learned"]):
+    for kind, point in points_of(task):
         row, difference = whole(point), point["difference"]
         low, high = (factor * x for x in difference["ci95"])
-        kind = f"calibrated {point['rate']:.0%}" if "rate" in point else f"learned, penalty {point['penalty']:g}"
         emptied = sum(point["layers"]["emptied"]) / max(1, sum(point["layers"]["rows"]))
         rows.append([kind, f"{factor * point['quality']:.2f}",
                      f"{factor * difference['mean']:+.2f} [{low:+.2f}, {high:+.2f}]",

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from anaxon.report.style import CHIPS, DIGITAL, PERFECT, figure, png
+from anaxon.runs.attention import KINDS, points_of
 
 COLOURS = (CHIPS, DIGITAL, PERFECT, "#e9c46a", "#9d4edd", "#6c757d")
 
@@ -42,16 +43,16 @@ def whole(point: dict[str, Any]) -> dict[str, Any]:
 
 
 def against(tasks: list[dict[str, Any]], place: Any, label: str, title: str) -> bytes:
-    """Difference of quality to the dense model, calibrated (lines) and learned (points), with intervals."""
+    """Loss of quality to the model without thresholds, calibrated (lines) and learned (points), with intervals."""
     with figure(6.4, 3.9) as (drawing, axes):
         axes.axhline(0, color="#999999", lw=0.8)
         for task, colour in zip(tasks, COLOURS * len(tasks), strict=False):
             factor = task["unit"][1]
-            for kind, style in (("free", "o-"), ("learned", "D")):
+            for kind, style in (("free", "o-"), ("after", "s--"), ("learned", "D")):
                 points = sorted(task[kind], key=place)
                 mean = factor * np.array([p["difference"]["mean"] for p in points])
                 ends = factor * np.array([p["difference"]["ci95"] for p in points])
-                words = "calibrated" if kind == "free" else "learned"
+                words = KINDS[kind].removesuffix(", penalty")
                 axes.errorbar([place(p) for p in points], mean, np.abs(ends.T - mean), fmt=style, ms=5, capsize=3,
                               color=colour, mfc=colour if kind == "learned" else "white",
                               label=f"{task['name']}, {words}, seed {task['seed']}")  # fmt: skip
@@ -78,9 +79,9 @@ def histogram(point: dict[str, Any]) -> bytes:
 def cumulative(task: dict[str, Any]) -> bytes:
     """Share of the pruned pairs that are decided by so many bits."""
     with figure(6.4, 3.4) as (drawing, axes):
-        for point, colour in zip((*task["free"], *task["learned"]), COLOURS * 9, strict=False):
+        shown = [(name, point) for name, point in points_of(task) if point not in task["after"]]
+        for (name, point), colour in zip(shown, COLOURS * 9, strict=False):
             pruned = np.array(point["histogram"]["pruned"], float)
-            name = f"calibrated {point['rate']:.0%}" if "rate" in point else f"learned, {point['penalty']:g}"
             axes.plot(
                 np.arange(len(pruned)), 100 * np.cumsum(pruned) / max(1.0, pruned.sum()), color=colour, label=name
             )

@@ -19,6 +19,8 @@ from anaxon.runs.attention_tasks import Task, names, task
 from anaxon.runs.attention_training import Trained, dense, learned, longer, pruned, with_thresholds
 from anaxon.runs.folder import REPORT, RunFolder
 
+# A task's points: calibrated ones of the dense model, of that trained on, and learned ones.
+KINDS = {"free": "calibrated", "after": "trained on, calibrated", "learned": "learned, penalty"}
 SPEED_UP, ENERGY, LOSS = 1.9, 3.9, 0.2  # averages that the paper states for its 43 tasks
 read = attention_settings.read
 
@@ -78,22 +80,23 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
 
 def _free(made: Prepared) -> Content:
     """The dense model and the training-free curve: thresholds by calibration alone."""
-    settings, base = made.settings, made.bench.measured(made.dense.model)
-    arrays = {"dense/quality": base.quality, "dense/loss": made.dense.loss}
-    points = []
-    for rate, cuts in zip(settings.study.rates, made.cuts, strict=False):
-        model = with_thresholds(made.dense.model, cuts)
-        arrays[f"free/{rate:g}/quality"], point = _point(made, model, whole=False)
-        points.append({"rate": rate} | point)
-    facts = {"task": made.task.facts, "unit": made.task.unit, "points": points, "dense": float(base.quality.mean())}
-    return arrays, facts
+    return _curve(made, made.dense, made.cuts)
 
 
 def _longer(made: Prepared) -> Content:
-    """The dense model, trained on for as long as thresholds are learned."""
+    """The dense model, trained on for as long as thresholds are learned, and its calibrated curve."""
     found = longer(made.task, made.dense.model, made.settings.training, made.seed, made.progress)
-    quality = made.bench.measured(found.model).quality
-    return {"quality": quality, "loss": found.loss}, {"quality": float(quality.mean())}
+    return _curve(made, found, calibrated(made.bench, found.model, list(made.settings.study.rates)))
+
+
+def _curve(made: Prepared, trained: Trained, cuts: np.ndarray) -> Content:
+    """A model without thresholds and with calibrated ones, `[rates, layers]` (more rows are left alone)."""
+    base = made.bench.measured(trained.model).quality
+    arrays, points = {"quality": base, "loss": trained.loss}, []
+    for rate, cut in zip(made.settings.study.rates, cuts, strict=False):
+        arrays[f"{rate:g}/quality"], point = _point(made, with_thresholds(trained.model, cut), whole=False)
+        points.append({"rate": rate} | point)
+    return arrays, {"task": made.task.facts, "unit": made.task.unit, "points": points, "quality": float(base.mean())}
 
 
 def _learned(made: Prepared, penalty: float) -> Content:
@@ -135,20 +138,25 @@ def _written(settings: Settings, folder: RunFolder, parts: dict[str, Content], p
 
 
 def _task(settings: Settings, parts: dict[str, Content], name: str, seed: int) -> dict[str, Any]:
-    """A task's points with paired differences, of calibrated ones to the dense model, of learned to the longer one."""
-    arrays, facts = parts[f"{name}-{seed}-free"]
-    base, resamples = arrays["dense/quality"], settings.study.resamples
-    free = [p | {"difference": paired([arrays[f"free/{p['rate']:g}/quality"] - base], resamples)}
-            for p in facts["points"]]  # fmt: skip
-    on, trained, history = parts[f"{name}-{seed}-longer"], [], {}
+    """A task's points with paired differences: to the dense model, and to that trained on for as long as learning."""
+    free, after = (_calibrated(settings, parts[f"{name}-{seed}-{phase}"]) for phase in ("free", "longer"))
+    facts, (on, trained_on) = parts[f"{name}-{seed}-free"][1], parts[f"{name}-{seed}-longer"]
+    trained, history = [], {}
     for penalty in settings.study.penalties:
         own, found = parts[f"{name}-{seed}-learned-{penalty:g}"]
-        trained.append(found["points"][0] | {"difference": paired([own["quality"] - on[0]["quality"]], resamples),
-                                             "to_dense": paired([own["quality"] - base], resamples)})  # fmt: skip
+        difference = paired([own["quality"] - on["quality"]], settings.study.resamples)
+        trained.append(found["points"][0] | {"difference": difference})
         history[f"{penalty:g}"] = {k: own[k].tolist() for k in ("loss", "share", "thresholds")}
-    return {"name": name, "seed": seed, "data": facts["task"], "unit": facts["unit"], "dense": facts["dense"],
-            "longer": on[1]["quality"],
-            "free": free, "learned": trained, "history": history}  # fmt: skip
+    return {"name": name, "seed": seed, "data": facts["task"], "unit": facts["unit"], "dense": facts["quality"],
+            "longer": trained_on["quality"], "free": free, "after": after, "learned": trained,
+            "history": history}  # fmt: skip
+
+
+def _calibrated(settings: Settings, part: Content) -> list[dict[str, Any]]:
+    """The points of a curve with differences to the model that they are of."""
+    arrays, facts = part
+    gain = lambda p: arrays[f"{p['rate']:g}/quality"] - arrays["quality"]  # noqa: E731
+    return [p | {"difference": paired([gain(p)], settings.study.resamples)} for p in facts["points"]]
 
 
 def _pooled(settings: Settings, parts: dict[str, Content], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -188,9 +196,15 @@ def goal(row: dict[str, Any], factor: float) -> str:
     return "not met" if high < -LOSS else f"not resolved, ±{(high - low) / 2:.2f}"
 
 
+def points_of(task: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """All points of a task, each with what it is called."""
+    value = lambda point: f"{point['rate']:.0%}" if "rate" in point else f"{point['penalty']:g}"  # noqa: E731
+    return [(f"{told} {value(p)}", p) for kind, told in KINDS.items() for p in task[kind]]
+
+
 def _audit(found: list[dict[str, Any]]) -> dict[str, float]:
     """Over all points: pairs compared with float64 products, wrong decisions, share that float scores decide alike."""
-    points = [p for t in found for p in (*t["free"], *t["learned"])]
+    points = [p for t in found for kind in KINDS for p in t[kind]]
     pairs, wrong, scores = (sum(p["audit"][name] for p in points) for name in ("pairs", "wrong", "wrong_scores"))
     alike = sum(p["audit"]["pairs"] * p["audit"]["agree"] for p in points) / max(pairs, 1)
     return {"pairs": pairs, "wrong": wrong, "wrong_scores": scores, "agree": alike}
@@ -204,11 +218,10 @@ def summary(written: dict[str, Any], path: Path, console: Console) -> None:
         factor = found["unit"][1]
         shown.add_row(found["name"], "none", f"{factor * found['dense']:.2f}", "", "", "", "", "")
         shown.add_row(found["name"], "none, trained on", f"{factor * found['longer']:.2f}", "", "", "", "", "")
-        for point in (*found["free"], *found["learned"]):
-            kind = f"calibrated {point['rate']:.0%}" if "rate" in point else f"learned, penalty {point['penalty']:g}"
+        for told, point in points_of(found):
             low, high = point["difference"]["ci95"]
             whole = next(r for r in point["rows"] if r["layer"] == "all")
-            shown.add_row(found["name"], kind, f"{factor * point['quality']:.2f}",
+            shown.add_row(found["name"], told, f"{factor * point['quality']:.2f}",
                           f"{factor * point['difference']['mean']:+.2f} [{factor * low:+.2f}, {factor * high:+.2f}]",
                           f"{point['pruning_rate']:.1%}", f"{whole['mean_cycles']:.2f}", f"{whole['speed_up']:.2f} x",
                           f"{whole['energy_ratio']:.2f} x")  # fmt: skip

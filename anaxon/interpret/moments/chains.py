@@ -6,6 +6,7 @@ function of its base until something else needs it; then mean and variance come 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import factorial
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anaxon.interpret import jaxpr as jx
-from anaxon.interpret.moments.ledger import Ledger, Random, with_diagonal
+from anaxon.interpret.moments.ledger import Ledger, Origin, Random, along, swapped, with_diagonal
 from anaxon.normal import ORDERS, Clip, Moments, clip_moments, function_moments
 from anaxon.types import Array
 
@@ -153,21 +154,30 @@ def _single(ledger: Ledger, chain: Chain, where: str) -> Random:
     own = with_diagonal(own, found.covariance[0, 0]).reshape(*base.shape, *base.shape)
     others = {z.number: _across(ledger, z, chain, slopes) for z in list(ledger.live.values())}
     value = ledger.add(found.mean[0].astype(chain.dtype), own, others, where)
-    ledger.origins[value.number] = chain
+    ledger.origins[value.number] = [Origin(weakref.ref(base), chain.fn, None)]
     return value
 
 
 def _across(ledger: Ledger, z: Random, chain: Chain, slopes: Array) -> Array:
-    """The block `[*z, *chain]`: Stein's lemma, and the Hermite series where z is a function of the same value."""
+    """The block `[*z, *chain]`: Stein's lemma, and the Hermite series for what z holds of the same base."""
     base = chain.base
-    sibling = ledger.origins.get(z.number)
-    if sibling is None or sibling.base is not base:
-        return ledger.covariance(z, base) * slopes[0]
-    n = base.size
-    both = moments_of([sibling, chain], base.mean, ledger.variance(base))
-    flat = both.slopes.reshape(ORDERS, 2, n)
-    block = _series(flat[:, 0, :, None], flat[:, 1, None, :], ledger.covariance(base).reshape(n, n))
-    return with_diagonal(block, both.covariance[0, 1]).reshape(*base.shape, *base.shape)
+    block, axes = ledger.covariance(z, base) * slopes[0], len(base.shape)
+    for origin in ledger.functions(z, base):
+        exact, first = _siblings(ledger, origin.fn, chain)
+        if origin.push is None:
+            return exact
+        block += swapped(along(origin.push, swapped(exact - first, axes), axes), axes)
+    return block
+
+
+def _siblings(ledger: Ledger, left: Callable[[Array], Array], right: Chain) -> tuple[Array, Array]:
+    """The block `[*base, *base]` of two functions of the base of `right`, and what Stein's lemma alone makes of it."""
+    base, n = right.base, right.base.size
+    both = function_moments(lambda x: (left(x), right.fn(x)), base.mean, ledger.variance(base))
+    flat, c = both.slopes.reshape(ORDERS, 2, n), ledger.covariance(base).reshape(n, n)
+    block = with_diagonal(_series(flat[:, 0, :, None], flat[:, 1, None, :], c), both.covariance[0, 1])
+    first = flat[0, 0, :, None] * flat[0, 1, None, :] * c
+    return block.reshape(*base.shape, *base.shape), first.reshape(*base.shape, *base.shape)
 
 
 def _moved(ledger: Ledger, value: Chain, where: str) -> Random:

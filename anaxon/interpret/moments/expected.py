@@ -42,7 +42,8 @@ def check_followed(plan: Plan) -> None:
             raise ValueError(f"{site.path}: ends in a ramp ADC, whose codes are not followed; sample chips")
         if hw.adc is not None and hw.adc.has_columns:
             raise ValueError(f"{site.path}: offset and gain errors of its ADC's columns are not followed; sample chips")
-        if hw.dac is not None and ranges.input is None:
+        follows = hw.dac is not None or hw.adc is not None or not getattr(hw.cells, "ohmic", False)
+        if follows and not hw.is_ideal and ranges.input is None:
             raise ValueError(f"{site.path}: its input range follows the data; `calibrate` the plan first")
         if hw.adc is not None and ranges.column is None and hw.adc.full_scale is None:
             raise ValueError(f"{site.path}: its ADC range follows the columns; `calibrate` the plan first")

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,13 +47,21 @@ class Random:
         return prod(self.shape)
 
 
+class Origin(NamedTuple):
+    """A share `push(fn(base))` of a value. It does not keep its base alive: where that is gone, nothing asks for it."""
+
+    base: weakref.ref[Random]
+    fn: Callable[[Array], Array]
+    push: Callable[[Array], Array] | None  # linear; None is the identity
+
+
 class Ledger:
     """Blocks `[*a, *b]` for pairs of live values."""
 
     def __init__(self) -> None:
         self.live: weakref.WeakValueDictionary[int, Random] = weakref.WeakValueDictionary()
         self.blocks: dict[tuple[int, int], Array] = {}
-        self.origins: dict[int, Any] = {}  # of values that are a function of another, by number
+        self.origins: dict[int, list[Origin]] = {}  # of values that hold functions of others, by number
 
     def covariance(self, a: Random, b: Random | None = None) -> Array:
         """The block `[*a, *b]`; of a value with itself without `b`."""
@@ -90,19 +98,36 @@ class Ledger:
             z.number: pushed(lambda p, z=z: self.covariance(z, p), len(z.shape)) for z in list(self.live.values())
         }
         own = pushed(lambda p: swapped(shares[p.number], len(p.shape)), mean.ndim)
-        return self.add(mean, own, shares, where)
+        value = self.add(mean, own, shares, where)
+        self.origins[value.number] = [
+            Origin(o.base, o.fn, _after(o.push, f))
+            for p, f in steps
+            for o in self.origins.get(p.number, ())
+            if o.base() is not None
+        ]
+        return value
+
+    def functions(self, a: Random, base: Random) -> list[Origin]:
+        """The shares of a value that are functions of `base`."""
+        return [o for o in self.origins.get(a.number, ()) if o.base() is base]
 
     def with_noise(self, value: Random, noise: Array, where: str) -> Random:
         """The value with independent noise of a covariance `[*a, *a]`, or a variance `[*a]` that is its diagonal."""
         own = self.covariance(value)
         own = own + (noise if noise.ndim == own.ndim else on_diagonal(noise))
         blocks = {o.number: self.covariance(o, value) for o in list(self.live.values())}
-        return self.add(value.mean, own, blocks, where)
+        noisy = self.add(value.mean, own, blocks, where)
+        self.origins[noisy.number] = list(self.origins.get(value.number, ()))
+        return noisy
 
     def _free(self, number: int) -> None:
         self.origins.pop(number, None)
         for pair in [p for p in self.blocks if number in p]:
             del self.blocks[pair]
+
+
+def _after(push: Callable[[Array], Array] | None, more: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    return more if push is None else lambda v: more(push(v))
 
 
 def check_size(shape: tuple[int, ...], dtype: jnp.dtype, where: str) -> None:

@@ -117,10 +117,8 @@ class Propagation(trace.Walk):
             x = program.as_float(operand)
             limit = safe_scale(absmax(x) if ranges.input is None else jnp.asarray(ranges.input, x.dtype))
             return encode(x, limit), limit
-        if ranges.input is None and not (hw.dac is None and getattr(hw.cells, "ohmic", False)):
-            raise ValueError(f"{weight.path}: its input range follows the data; `calibrate` the plan first")
         if ranges.input is None:
-            return operand, jnp.float32(1.0)  # without a DAC and with linear cells the range cancels
+            return operand, jnp.float32(1.0)  # without converters and with ohmic cells the range cancels
         limit = jnp.asarray(ranges.input, jnp.float32)
         relative = chains.settle(self.ledger, self._traced(lambda x: x / limit, operand)[0], weight.path)
         limited = self._traced(lambda x: jnp.minimum(jnp.maximum(x, -1.0), 1.0), relative)[0]

@@ -164,13 +164,14 @@ class Columns:
     def _through_rows(self, second: list[list[Any]], cells: Any, gate: Array | None) -> Array:
         """Sums over rows, some at a time: no `[M, M, N]` is ever whole."""
         g, m, n, c = self.product.sizes
-        pad = -n % ROWS_AT_ONCE
+        at_once = min(ROWS_AT_ONCE, max(1, g * c))  # so that they take no more room than the covariance of the result
+        pad = -n % at_once
         padding = int(np.prod(self.product.operand_shape, dtype=np.int64))
         index = np.pad(self.index, ((0, 0), (0, 0), (0, pad)), constant_values=padding)
-        chunks = jnp.asarray(index.reshape(g, m, -1, ROWS_AT_ONCE).transpose(2, 0, 3, 1))  # [chunks, G, R, M]
-        tiles = jnp.asarray(np.pad(np.arange(n) // self.rows, (0, pad)).reshape(-1, ROWS_AT_ONCE))
+        chunks = jnp.asarray(index.reshape(g, m, -1, at_once).transpose(2, 0, 3, 1))  # [chunks, G, R, M]
+        tiles = jnp.asarray(np.pad(np.arange(n) // self.rows, (0, pad)).reshape(-1, at_once))
         pairs = [(a, b) for a in range(len(cells)) for b in range(len(cells))]
-        rows = tuple(_chunked(cells[a][b], pad) for a, b in pairs)
+        rows = tuple(_chunked(cells[a][b], pad, at_once) for a, b in pairs)
 
         def step(total: Array, chunk: tuple) -> tuple[Array, None]:
             where, tile, variance = chunk
@@ -191,11 +192,11 @@ class Columns:
         return jnp.einsum("grmk,sgrmc,sgrkc->gmkc", both, weighed, gates)
 
 
-def _chunked(cells: Array, pad: int) -> Array:
+def _chunked(cells: Array, pad: int, at_once: int) -> Array:
     """`[S, G, N, C]` as `[chunks, S, G, R, C]`, with no cells behind the last row."""
     s, g, n, c = cells.shape
     wide = jnp.pad(cells, ((0, 0), (0, 0), (0, pad), (0, 0)))
-    return jnp.moveaxis(wide.reshape(s, g, -1, ROWS_AT_ONCE, c), 2, 0)
+    return jnp.moveaxis(wide.reshape(s, g, -1, at_once, c), 2, 0)
 
 
 def read(ledger: Ledger, columns: Columns, drive: Random | Array, chi: list[Array]) -> Random:
