@@ -96,13 +96,17 @@ def _sigma(plan: Plan, site: Site) -> Array:
         return jnp.zeros(())
     if not isinstance(cells, Gaussian):
         raise ValueError(f"{site.path}: windows are chosen for Gaussian cells, use `minimise`; got {cells!r}")
-    relative = is_concrete(cells.sigma_rel) and not np.all(np.asarray(cells.sigma_rel) == 0)
-    if relative or cells.bandwidth is not None:
+    if (cells.sigma_rel is not None and not _is_zero(cells.sigma_rel)) or cells.bandwidth is not None:
         raise ValueError(
-            f"{site.path}: expected noise in units of full scale (sigma, read_sigma), which alone goes as 1 / window^2; "
-            f"got sigma_rel = {cells.sigma_rel}, bandwidth = {cells.bandwidth}; use `minimise` on `predict`"
+            f"{site.path}: expected noise in units of full scale (sigma, read_sigma), which alone goes as one over the "
+            f"square of a window; got sigma_rel = {cells.sigma_rel}, bandwidth = {cells.bandwidth}: use `minimise`"
         )
     return jnp.asarray(cells.sigma, jnp.float32)
+
+
+def _is_zero(value: Any) -> bool:
+    """Whether a number is known to be 0."""
+    return is_concrete(value) and bool(np.all(np.asarray(value) == 0))
 
 
 def by_site(given: Trade) -> Trade:

@@ -141,9 +141,8 @@ def mean_result(fn: Callable[..., Array]) -> Callable[..., Array]:
     @jax.jit
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Array:
         chip = mean_chip(plan, params)
-        return simulation.walked(
-            fn, Accountant(chip, dict.fromkeys(cells_of(chip), jnp.zeros(()))), chip, None, *inputs
-        )
+        quiet = Accountant(chip, dict.fromkeys(cells_of(chip), jnp.zeros(())))
+        return simulation.walked(fn, quiet, chip, None, *inputs)
 
     return run
 

@@ -10,6 +10,7 @@ import anaxon as ax
 from anaxon.adc_ranges import with_full_scales
 from anaxon.interpret.moments import register
 from anaxon.interpret.moments.expected import expected
+from anaxon.interpret.moments.ledger import Ledger
 from anaxon.interpret.moments.predict import Propagation
 from anaxon.interpret.moments.rules import RULES
 
@@ -207,6 +208,7 @@ TWISTS = {
     "one column": lambda y: y * y[:, :1],
     "settled once": lambda y: (lambda r: r[:, ::-1][:, ::-1] + 2 * r)(jax.nn.relu(y)),
     "both sides": lambda y: jnp.concatenate([jax.nn.relu(y), jax.nn.relu(-y), y**2], 1).reshape(-1, 3, 4).sum(1),
+    "moved, then added": lambda y: jax.nn.relu(y).reshape(-1, 2, 2) + jax.nn.relu(-y).reshape(-1, 2, 2),
     "bounds of a channel": lambda y: jnp.maximum(y, jnp.asarray([[0.0, 0.1, -jnp.inf, 0.2]])),
 }
 
@@ -326,6 +328,35 @@ def test_a_covariance_that_is_too_large_says_how_large():
     fn = lambda p, x: convolved(x, p["k"])  # noqa: E731
     with pytest.raises(ValueError, match="80,000 values have a covariance of 23.8 GiB"):
         ax.predict(fn)(placed(fn, params, x), params, x)
+
+
+@pytest.mark.parametrize("transform", [ax.predict, ax.linearised])
+@pytest.mark.parametrize(
+    "hw",
+    [hardware(adc=ax.ADC.uniform(6, full_scale=1.5)), ax.Hardware(device=ax.Gaussian(bandwidth=1e12), array=ANALOG)],
+    ids=["ADC", "Johnson noise"],
+)
+def test_what_an_input_range_decides_wants_it_calibrated(transform, hw):
+    """The range of a batch is not that of one example: an ADC's steps and Johnson noise are relative to it."""
+    params, x = {"w": jnp.eye(3)}, jnp.asarray([[1.0, 2.0, 3.0], [0.1, 0.0, 0.2]])
+    fn = lambda p, x: x @ p["w"]  # noqa: E731
+    with pytest.raises(ValueError, match="w: its input range follows the data; `calibrate`"):
+        transform(fn)(ax.place(fn, hw)(params, x), params, x)
+
+
+def test_values_are_freed_at_their_last_use(monkeypatch):
+    """The ledger of a deep network holds no more than that of a shallow one."""
+    held = []
+    monkeypatch.setattr(Ledger, "add", lambda self, *a, add=Ledger.add: (held.append(len(self.live)), add(self, *a))[1])
+
+    def deep(params, x):
+        for i in range(8):
+            x = jnp.tanh(x @ params[f"w{i}"])
+        return x
+
+    params, x = {f"w{i}": jnp.eye(3) / 2 for i in range(8)}, jnp.ones((1, 3))
+    ax.predict(deep)(ax.place(deep, hardware(0.01))(params, x), params, x)
+    assert max(held) <= 5
 
 
 def test_ranges_that_follow_data_are_refused():

@@ -59,9 +59,11 @@ def extended(eqn: Any, operands: list[Any]) -> Chain:
     if len(links) == 1 and _is_affine(eqn, next(iter(links))):
         links = {i: chain_of(v.settled or v) for i, v in links.items()}  # what was settled once is that value
     first = next(iter(links.values()))
+    inner = {i: link.fn for i, link in links.items()}  # a function that knew its base would keep it in the ledger
+    numbers = {i: v for i, v in enumerate(operands) if i not in links}
 
     def fn(x: Array) -> Array:
-        return jx.bind(eqn, [links[i].fn(x) if i in links else v for i, v in enumerate(operands)])[0]
+        return jx.bind(eqn, [inner[i](x) if i in inner else numbers[i] for i in range(len(inner) + len(numbers))])[0]
 
     out = eqn.outvars[0].aval
     form = _form(eqn, operands, links) if jnp.issubdtype(out.dtype, jnp.floating) else None
@@ -126,7 +128,8 @@ def as_floats(value: Random | Chain) -> Random | Chain:
     """Truth values and whole numbers as floats, whose mean says how often."""
     if jnp.issubdtype(value.dtype, jnp.floating) or isinstance(value, Random):
         return value
-    return Chain(value.base, lambda x: value.fn(x).astype(value.base.dtype), value.shape, value.base.dtype, None)
+    inner, dtype = value.fn, value.base.dtype
+    return Chain(value.base, lambda x: inner(x).astype(dtype), value.shape, dtype, None)
 
 
 def settle(ledger: Ledger, value: Random | Chain, where: str) -> Random:
