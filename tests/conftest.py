@@ -1,1 +1,70 @@
 """Being here puts this folder on the import path: the references are imported as `import reference_vcm`."""
+
+import pytest
+
+# Tests that repeat a kind at the price of one more large program to compile: they run with the slow ones.
+REPEATS = """
+    test_ramp.py::test_every_array_of_a_stack_has_its_own_ramp[batched]
+    test_ramp.py::test_rows_of_one_array_have_ranges_of_their_own
+    test_ramp.py::test_a_function_that_turns_counts_up_and_down_in_a_network[silu]
+    test_ramp.py::test_other_plain_cells[SimpleCell]
+    test_ramp.py::test_beyond_its_span_a_ramp_has_no_slope_but_that_of_its_ends[edges]
+    test_ramp.py::test_beyond_its_span_a_ramp_has_no_slope_but_that_of_its_ends[centres]
+    test_control.py::test_gradients_through_scan[plain]
+    test_control.py::test_gradients_through_library_rules[silu]
+    test_control.py::test_gradients_through_library_rules[relu]
+    test_control.py::test_gradients_through_library_rules[softplus]
+    test_control.py::test_gradients_through_library_rules[logsumexp]
+    test_lines.py::test_rows_stacked_over_layers_have_a_scale_for_each
+    test_lines.py::test_a_plain_flax_cell_becomes_an_in_memory_one_by_its_hardware[OptimizedLSTMCell]
+    test_lines.py::test_a_plain_flax_cell_becomes_an_in_memory_one_by_its_hardware[GRUCell]
+    test_lines.py::test_a_plain_flax_cell_becomes_an_in_memory_one_by_its_hardware[SimpleCell]
+    test_in_memory.py::test_devices_predicted_errors_and_guard_bands[exact]
+    test_in_memory.py::test_fewer_bits_lose_more_and_truncation_is_biased
+    test_ensemble.py::test_chunks_equal_the_loop[None]
+    test_ensemble.py::test_chunks_equal_the_loop[1]
+    test_counter.py::test_ramps_that_differ_under_vmap
+    test_windows.py::test_inputs_are_encoded_as_their_windows_would_be[plane, all at once]
+    test_windows.py::test_inputs_are_encoded_as_their_windows_would_be[transposed]
+    test_windows.py::test_inputs_are_encoded_as_their_windows_would_be[line]
+    test_windows.py::test_inputs_are_encoded_as_their_windows_would_be[cut]
+    test_windows.py::test_inputs_are_encoded_as_their_windows_would_be[groups]
+    test_windows.py::test_inputs_are_encoded_as_their_windows_would_be[dilated]
+    test_layers.py::test_ideal_hardware_is_bit_identical_and_8_bits_are_close[linen OptimizedLSTM]
+    test_layers.py::test_ideal_hardware_is_bit_identical_and_8_bits_are_close[equinox LSTMCell]
+    test_layers.py::test_ideal_hardware_is_bit_identical_and_8_bits_are_close[equinox Conv]
+    test_layers.py::test_ideal_hardware_is_bit_identical_and_8_bits_are_close[nnx SimpleCell]
+    test_layers.py::test_ideal_hardware_is_bit_identical_and_8_bits_are_close[nnx OptimizedLSTMCell]
+    test_layers.py::test_ideal_hardware_is_bit_identical_and_8_bits_are_close[jnp weight left]
+    test_row_offsets.py::test_columns_and_errors_shrink_behind_a_converter[convolution]
+    test_row_offsets.py::test_columns_and_errors_shrink_behind_a_converter[scan]
+    test_row_offsets.py::test_without_converters_the_output_is_the_digital_one[slices]
+    test_row_offsets.py::test_without_converters_the_output_is_the_digital_one[scan]
+    test_row_offsets.py::test_without_converters_the_output_is_the_digital_one[depthwise]
+    test_row_offsets.py::test_without_converters_the_output_is_the_digital_one[stack]
+    test_row_offsets.py::test_without_converters_the_output_is_the_digital_one[views]
+    test_array_ranges.py::test_the_arrays_of_a_stack_and_of_a_scan
+    test_ramp_column.py::test_the_best_of_several_columns
+    test_predict.py::test_values_that_meet_again[outer product]
+    test_predict.py::test_values_that_meet_again[one column]
+    test_predict.py::test_values_that_meet_again[bounds of a channel]
+    test_gradients.py::test_gradient_is_that_of_the_dithered_loss[g_max]
+    test_gradients.py::test_gradient_is_that_of_the_dithered_loss[adc full scale]
+    test_moment_invariants.py::test_channels_can_be_permuted[results]
+    test_moment_invariants.py::test_channels_can_be_permuted[hidden]
+    test_moment_invariants.py::test_first_order_variance_goes_with_the_square_of_sigma
+    test_joint.py::test_spread_of_the_accuracy_over_chips
+    test_causal_lm.py::test_pairs_that_look_ahead_are_not_counted
+    test_keyword_run.py::test_a_full_disk_is_a_failed_run_that_can_go_on
+    test_encoder.py::test_an_empty_row_is_zero_with_a_finite_gradient
+    test_vcm_layer.py::test_relative_errors_are_the_published_ones[128-2]
+    test_hard_cases.py::test_rows_without_input_leave_gradients_finite[gaussian]
+    test_prng.py::test_normals_are_the_same_numbers_on_a_cpu_and_an_accelerator[1]
+"""
+
+
+def pytest_collection_modifyitems(items):
+    repeats = {line.strip() for line in REPEATS.strip().splitlines()}
+    for item in items:
+        if f"{item.path.name}::{item.name}" in repeats:
+            item.add_marker(pytest.mark.slow)
