@@ -59,6 +59,21 @@ REPEATS = """
     test_encoder.py::test_an_empty_row_is_zero_with_a_finite_gradient
     test_vcm_layer.py::test_relative_errors_are_the_published_ones[128-2]
     test_hard_cases.py::test_rows_without_input_leave_gradients_finite[gaussian]
+    test_tune.py::test_the_optimum_is_the_optimum[site]
+    test_vcm_layer.py::test_relative_errors_are_the_published_ones[128-5]
+    test_adc_ranges.py::test_what_cannot_be_chosen_says_so
+    test_row_offsets.py::test_a_plan_and_a_chip_keep_their_offsets
+    test_row_offsets.py::test_only_the_named_weights_change
+    test_ensemble.py::test_chunks_equal_the_loop[13]
+    test_windows.py::test_inputs_are_encoded_as_their_windows_would_be[space]
+    test_windows.py::test_inputs_are_encoded_as_their_windows_would_be[strides]
+    test_ramp.py::test_a_marked_function_of_ones_own_ends_in_the_ramp
+    test_ramp.py::test_other_plain_cells[GRUCell]
+    test_cli.py::test_explain_follows_overrides
+    test_gradients.py::test_step_gradient_averages_to_that_of_the_dithered_loss
+    test_observe.py::test_a_ramp_disturbs_too
+    test_train.py::test_what_is_restored_may_go_on_on_any_device
+    test_memory_network.py::test_forward_against_the_equations[dense--inf]
     test_prng.py::test_normals_are_the_same_numbers_on_a_cpu_and_an_accelerator[1]
 """
 

@@ -142,11 +142,18 @@ def test_a_product_in_halves_with_nothing_is_nothing(product):
 def test_absmax_and_its_gradient():
     """A share of 1 for the elements that have it, with their signs; 0 of nothing and of zeros."""
     x = jnp.array([[1.0, -3.0, 3.0], [0.5, 0.0, -0.25]])
-    np.testing.assert_array_equal(absmax(x), 3.0)
-    np.testing.assert_array_equal(jax.grad(absmax)(x), [[0, -0.5, 0.5], [0, 0, 0]])
-    rows = lambda x: absmax(x, 1, True)  # noqa: E731
-    np.testing.assert_array_equal(rows(x), [[3.0], [0.5]])
-    np.testing.assert_array_equal(jax.grad(lambda x: rows(x).sum())(x), [[0, -0.5, 0.5], [1, 0, 0]])
-    np.testing.assert_array_equal(jax.grad(absmax)(jnp.zeros(3)), np.zeros(3))
-    assert float(absmax(jnp.zeros((0, 2)))) == 0 and jax.grad(absmax)(jnp.zeros((0, 2))).shape == (0, 2)
-    assert np.isnan(absmax(jnp.array([1.0, jnp.nan])))
+    nothing, rows = jnp.zeros((0, 2)), lambda x: absmax(x, 1, True)
+
+    @jax.jit
+    def found():
+        slopes = [jax.grad(lambda v, f=f: jnp.sum(f(v)))(v) for f, v in ((absmax, x), (rows, x), (absmax, 0 * x))]
+        return absmax(x), rows(x), slopes, absmax(nothing), jax.grad(absmax)(nothing), absmax(x.at[0, 0].set(jnp.nan))
+
+    whole, by_row, slopes, of_nothing, slope, of_nan = found()
+    np.testing.assert_array_equal(whole, 3.0)
+    np.testing.assert_array_equal(by_row, [[3.0], [0.5]])
+    for ours, expected in zip(slopes, ([[0, -0.5, 0.5], [0, 0, 0]], [[0, -0.5, 0.5], [1, 0, 0]], 0 * x), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    assert float(of_nothing) == 0
+    assert slope.shape == (0, 2)
+    assert np.isnan(of_nan)
