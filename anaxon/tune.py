@@ -71,12 +71,14 @@ def trade(fn: Callable[..., Array], per: Literal["site", "column"] = "site") -> 
     """
     if per not in ("site", "column"):
         raise ValueError(f"per: expected 'site' or 'column'; got {per!r}")
+    # Made once: what they compile serves every call.
+    slopes, drawn, centre, digital = sensitivities(fn), power(fn), mean_result(fn), jax.jit(fn)
 
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Trade:
         sigma = {site.path: _sigma(plan, site) for site in plan.sites}
         whole = with_windows(plan, {s.path: None for s in plan.sites})
-        error, draws = sensitivities(fn)(whole, params, *inputs), power(fn)(whole, params, *inputs)
-        away = mean_result(fn)(whole, params, *inputs) - jax.jit(fn)(params, *inputs)
+        error, draws = slopes(whole, params, *inputs), drawn(whole, params, *inputs)
+        away = centre(whole, params, *inputs) - digital(params, *inputs)
         found = Trade(
             error=error,
             cells={p: draws[p].cells for p in error},
