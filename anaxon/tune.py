@@ -24,7 +24,7 @@ from anaxon.interpret.linearise import mean_result, sensitivities
 from anaxon.interpret.plan import Plan
 from anaxon.interpret.power import power
 from anaxon.interpret.sites import Site
-from anaxon.types import Array, PyTree, is_concrete, pytree
+from anaxon.types import Array, PyTree, pytree
 
 LOWEST = 1e-3  # of a window: weights that nothing depends on
 STEPS = 60  # of a bisection, of which each halves a logarithm
@@ -98,17 +98,12 @@ def _sigma(plan: Plan, site: Site) -> Array:
         return jnp.zeros(())
     if not isinstance(cells, Gaussian):
         raise ValueError(f"{site.path}: windows are chosen for Gaussian cells, use `minimise`; got {cells!r}")
-    if (cells.sigma_rel is not None and not _is_zero(cells.sigma_rel)) or cells.bandwidth is not None:
+    if cells.sigma_rel is not None or cells.bandwidth is not None:
         raise ValueError(
             f"{site.path}: expected noise in units of full scale (sigma, read_sigma), which alone goes as one over the "
             f"square of a window; got sigma_rel = {cells.sigma_rel}, bandwidth = {cells.bandwidth}: use `minimise`"
         )
     return jnp.asarray(cells.sigma, jnp.float32)
-
-
-def _is_zero(value: Any) -> bool:
-    """Whether a number is known to be 0."""
-    return is_concrete(value) and bool(np.all(np.asarray(value) == 0))
 
 
 def by_site(given: Trade) -> Trade:

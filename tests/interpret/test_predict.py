@@ -344,6 +344,18 @@ def test_what_an_input_range_decides_wants_it_calibrated(transform, hw):
         transform(fn)(ax.place(fn, hw)(params, x), params, x)
 
 
+def test_rows_take_no_more_room_than_the_covariance():
+    """One channel has as many results as positions: its rows are not taken sixteen at a time."""
+    params, x = {"w": jnp.ones((3, 3, 1, 1))}, jnp.ones((1, 16, 16, 1))
+    fn = lambda p, x: jax.lax.conv_general_dilated(jax.nn.relu(jax.lax.conv_general_dilated(  # noqa: E731
+        x, p["w"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))), p["v"], (1, 1), "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"))  # fmt: skip
+    params["v"] = params["w"]
+    plan = ax.place(fn, hardware(0.01))(params, x)
+    used = jax.jit(ax.predict(fn)).lower(plan, params, x).compile().memory_analysis().temp_size_in_bytes
+    assert used < 12 * 4 * 256**2  # of a covariance of 256 positions; sixteen rows alone would be more
+
+
 def test_values_are_freed_at_their_last_use(monkeypatch):
     """The ledger of a deep network holds no more than that of a shallow one."""
     held = []
