@@ -26,10 +26,14 @@ def main(folders: list[Path]) -> None:
     print("its energies published unit costs). Differences are paired on the same test examples, with bootstrap 95 %")
     print("intervals: calibrated thresholds to the model that they are of, learned ones to the dense model trained on")
     print("for as long.")
-    print("Cycles, speed-up and energy are of traced test examples; `goal` asks for 1.9 x and 3.9 x at 0.2 point.\n")
+    print("Cycles, speed-up and energy are of traced test examples; `goal` asks for 1.9 x and 3.9 x at 0.2 point.")
+    print("Pruning only: whole dot products, one comparison a pair, no margin logic. Quality on integers: attention is")
+    print("decided by, and weighs, exact scores of integer queries and keys, as the hardware does.\n")
     for folder in folders:
         file = folder / "results.json"
-        one(json.loads(file.read_text()), file.stat().st_mtime)
+        record = json.loads(file.read_text())
+        one(record, file.stat().st_mtime)
+    area(record)
 
 
 def one(record: dict, written: float) -> None:
@@ -51,18 +55,35 @@ def points(task: dict) -> None:
     data = task["data"]
     print(f"{data['name']} ({data['train']:,} to train on, {data['test']:,} tested, checksum {data['checksum']}), seed "
           f"{task['seed']}; quality in {unit}.\n")  # fmt: skip
-    rows = [["none", f"{factor * task['dense']:.2f}", *[""] * 9],
-            ["none, trained on", f"{factor * task['longer']:.2f}", *[""] * 9]]  # fmt: skip
+    rows = [[told, f"{factor * task[name]:.2f}", "", *integers(task[f"{name}_integers"], factor), *[""] * 8]
+            for told, name in (("none", "dense"), ("none, trained on", "longer"))]  # fmt: skip
     for kind, point in points_of(task):
         whole = next(r for r in point["rows"] if r["layer"] == "all")
         emptied = sum(point["layers"]["emptied"]) / max(1, sum(point["layers"]["rows"]))
         rows.append([kind, f"{factor * point['quality']:.2f}", difference(point["difference"], factor),
+                     *integers(point["integers"], factor),
                      f"{point['pruning_rate']:.1%}", f"{emptied:.2%}", f"{whole['mean_cycles']:.2f}",
                      *(f"{whole[k]:.2f}" for k in ("speed_up", "speed_up_pruning", "energy_ratio",
                                                    "energy_ratio_pruning", "energy_ratio_termination"))])  # fmt: skip
-    head = ["thresholds", "quality", "difference, 95 %", "pruned", "emptied rows", "cycles of 6", "speed-up",
-            "pruning only", "energy ratio", "pruning only", "termination"]  # fmt: skip
+    head = ["thresholds", "quality", "difference, 95 %", "on integers", "less float, 95 %", "pruned", "emptied rows",
+            "cycles", "speed-up", "pruning only", "energy ratio", "pruning only", "termination"]  # fmt: skip
     print(markdown.table(head, rows))
+
+
+def integers(found: dict, factor: float) -> list[str]:
+    return [f"{factor * found['quality']:.2f}", difference(found["difference"], factor)]
+
+
+def area(record: dict) -> None:
+    """Both designs beside the baseline."""
+    areas = record["area"]
+    totals = [sum(parts.values()) for parts in areas.values()]
+    rows = [[part, *(f"{1e6 * parts[part]:.3f}" for parts in areas.values())] for part in areas["baseline"]]
+    rows += [["tile", *(f"{1e6 * x:.3f}" for x in totals)],
+             ["of the baseline", *(f"{x / totals[0]:.2f}" for x in totals)]]  # fmt: skip
+    print("## Area of a tile\n\nAn estimate at 65 nm, in mm2, from:\n")
+    print("\n".join(f"- {k}: {v}" for k, v in record["sources"].items() if k.startswith("area.")), "\n")
+    print(markdown.table(["part", *areas], rows))
 
 
 def difference(found: dict, factor: float) -> str:

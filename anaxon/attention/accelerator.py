@@ -3,13 +3,14 @@
     rows = account(cycles, kept, tile=Tile.area_efficient(), costs=load_accelerator().costs, head=64)
 
 Each row stands beside the baseline (one whole key a cycle, no pruning) and splits its energy ratio into pruning only
-(every pair takes all T cycles) and early termination; the two factors multiply to the whole.
+(every pair takes all T cycles, its score is compared once, nothing makes margins) and early termination; the two
+factors multiply to the whole.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -57,6 +58,7 @@ class Row:
       speed_up_bound: `pairs / max(sum t / N, kept)`, with no rounding to units, no queues and no barrier.
       speed_up_pruning: with pruning only; its front end is the whole of it.
       utilisation: share of the cycles in which the back end took a survivor.
+      speed_up_range: 10 % and 90 % quantiles of the speed-ups of single examples.
       stalls: cycles of a unit in which its FIFO was full.
       energy, baseline_energy: by part [J], see `anaxon.attention.energy.PARTS`.
       energy_ratio: baseline to pruned.
@@ -76,6 +78,7 @@ class Row:
     cycles: int
     baseline_cycles: float
     speed_up: float
+    speed_up_range: tuple[float, float]
     speed_up_bound: float
     speed_up_pruning: float
     utilisation: float
@@ -115,8 +118,7 @@ def account(
 
 
 def sweep(
-    cycles: Array,
-    kept: Array,
+    traces: Sequence[tuple[Array, Array]],
     *,
     tile: Tile,
     costs: UnitCosts,
@@ -128,8 +130,8 @@ def sweep(
     """All heads of a layer for every number of bits a cycle and of units, from one simulation of single bits.
 
     Args:
-      cycles: at one bit a cycle, `[..., heads, q, k]`: `t_B = ceil(t_1 / B)` for every pair.
-      kept: survivors; the rest as in `account`.
+      traces: batches of any lengths, each cycles at one bit a cycle (`t_B = ceil(t_1 / B)` for every pair) and
+        survivors, `[..., heads, q, k]`.
       tile: everything but what is swept.
       costs, head, layer: as in `account`.
       per_cycle: bits per cycle.
@@ -139,7 +141,7 @@ def sweep(
     for bits in per_cycle:
         for n in units:
             one = replace(tile, units=n, per_cycle=bits)
-            counts = count(cycles_at(cycles, bits), kept, one, head)
+            counts = joined(count(cycles_at(cycles, bits), kept, one, head) for cycles, kept in traces)
             rows.append(_row(counts, slice(None), one, costs, head, layer=layer))
     return rows
 
@@ -205,17 +207,17 @@ def _front(valid: np.ndarray, tile: Tile, head: int) -> np.ndarray:
     return each.sum(-2).max(-1) if tile.barrier == "none" else each.max(-1).sum(-1)
 
 
-def _row(counts: Counts, where: object, tile: Tile, costs: UnitCosts, head: int, *, layer: int | str,
+def _row(counts: Counts, where: Any, tile: Tile, costs: UnitCosts, head: int, *, layer: int | str,
          number: int | None = None, length: int | None = None) -> Row:  # fmt: skip
     """One row of the counts in `where`."""
     n = {name: int(values[where].sum()) for name, values in counts._asdict().items()}
     pairs, kept, some = n["pairs"], n["kept"], max(n["pairs"], 1)
     stretch = tile.passes(head) / tile.side_by_side(head)
-    work = Work(head=head, pairs=pairs, steps=n["steps"], kept=kept, cycles=n["cycles"])
+    work = Work(head=head, pairs=pairs, steps=n["steps"], bits=n["bits"], kept=kept, cycles=n["cycles"])
     slowest = max(n["front"], kept * stretch)
-    whole = replace(work, steps=pairs * tile.steps, cycles=slowest)
+    whole = replace(work, steps=pairs * tile.steps, bits=pairs * tile.bits, cycles=slowest)
     ours, theirs = energy(work, tile, costs), baseline_energy(work, tile, costs)
-    unterminated = sum(energy(whole, tile, costs).values())
+    unterminated = sum(energy(whole, tile, costs, decision="score").values())
     return Row(
         layer=layer,
         head=number,
@@ -230,6 +232,7 @@ def _row(counts: Counts, where: object, tile: Tile, costs: UnitCosts, head: int,
         cycles=n["cycles"],
         baseline_cycles=pairs * stretch,
         speed_up=_ratio(pairs * stretch, n["cycles"]),
+        speed_up_range=_range(counts, where, stretch),
         speed_up_bound=_ratio(pairs, max(n["steps"] / tile.units, kept)),
         speed_up_pruning=_ratio(pairs * stretch, slowest),
         utilisation=kept * stretch / max(n["cycles"], 1),
@@ -240,6 +243,16 @@ def _row(counts: Counts, where: object, tile: Tile, costs: UnitCosts, head: int,
         energy_ratio_pruning=_ratio(sum(theirs.values()), unterminated),
         energy_ratio_termination=_ratio(unterminated, sum(ours.values())),
     )
+
+
+def _range(counts: Counts, where: Any, stretch: float) -> tuple[float, float]:
+    """Of single examples' speed-ups, those of all heads in `where` together."""
+    pairs, cycles = (x[where].reshape(len(x[where]), -1).sum(1) for x in (counts.pairs, counts.cycles))
+    each = pairs[cycles > 0] * stretch / cycles[cycles > 0]
+    if not each.size:
+        return math.nan, math.nan
+    low, high = np.quantile(each, [0.1, 0.9])
+    return float(low), float(high)
 
 
 def _ratio(above: float, below: float) -> float:

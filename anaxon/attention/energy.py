@@ -1,8 +1,8 @@
 """Energy and area of one tile, part by part, beside a tile without pruning.
 
 Of the baseline's pair: `E = E_qk + E_k + E_v + E_vr + E_sm`, `E_qk = d (mul(b, b) + add)`, `E_k = b d sram(K buffer)`,
-`E_v`, `E_vr` with the widths of values. Bit-serial: the first two a cycle, with B in place of one b, times the cycles
-of termination; margins every cycle; the rest only for survivors.
+`E_v`, `E_vr` with the widths of values. Bit-serial: the first two are of the bits that a pair takes, at most B a cycle;
+bounds every cycle; the rest only for survivors.
 """
 
 import math
@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from anaxon.attention.tile import Tile
-from anaxon.check import number, require
+from anaxon.check import choice, number, require
 
 PARTS = ("qk_compute", "key_read", "selection", "fifo", "softmax", "value_compute", "value_read", "leakage")
-AREAS = ("front_end", "margins", "fifos", "softmax", "back_end", "key_buffer", "value_buffer")
+AREAS = ("front_end", "selection", "fifos", "softmax", "back_end", "key_buffer", "value_buffer")
+# What decides on a pair: nothing, as in the baseline; its whole score against the threshold; a bound after each cycle.
+DECISIONS = ("none", "score", "bound")
 _SRAM = 32 * 1024 * 8  # bits of the memory that `sram_bit` is of
 
 
@@ -72,6 +74,8 @@ class Work:
       head: elements d of a key.
       pairs: valid pairs.
       steps: cycles of termination over all pairs, `sum t`; for whole dot products, pairs times T.
+      bits: of a key's element that they take, `sum min(t B, b)`: the last cycle has fewer than B where B does not
+        divide b.
       kept: survivors.
       cycles: of the tile, for leakage.
     """
@@ -79,6 +83,7 @@ class Work:
     head: int
     pairs: float
     steps: float
+    bits: float
     kept: float
     cycles: float
 
@@ -98,51 +103,62 @@ def survivor_bits(tile: Tile, head: int) -> int:
     return score_bits(tile, head) + math.ceil(math.log2(max(tile.keys, 2)))
 
 
-def energy(work: Work, tile: Tile, costs: UnitCosts, *, margins: bool = True) -> dict[str, float]:
+def energy(work: Work, tile: Tile, costs: UnitCosts, *, decision: str = "bound") -> dict[str, float]:
     """Energy of each of `PARTS` [J].
 
     Args:
       work: what is done.
       tile: on what; `tile.baseline()` for the baseline.
       costs: of the operations.
-      margins: whether bounds are kept and survivors queued, as early termination needs; False for the baseline.
+      decision: one of `DECISIONS`. "bound" is early termination: the margin of every pair, its bound and a comparison
+        every cycle; "score" is pruning alone: one comparison a pair, no margins. Both queue their survivors.
         A head wider than the lanes reads and multiplies each element once in any case.
     """
+    choice("decision", decision, DECISIONS)
     d, w = work.head, work
-    scale = costs.technology_scale
-    score = score_bits(tile, d)
-    a_cycle = costs.energy_add_bit * score * 2  # the bound, and its comparison with the threshold
-    once = (
-        d * costs.energy_add_bit * (tile.bits + math.ceil(math.log2(d + 1))) / 2
-    )  # |q| of the lanes that agree: a tree
+    multiply, add = costs.energy_multiply_bit2, costs.energy_add_bit
     dynamic = {
-        "qk_compute": w.steps * d * costs.multiply_add(tile.bits, tile.per_cycle),
-        "key_read": w.steps * d * tile.per_cycle * costs.read(buffer_bits(tile, tile.bits)),
-        "selection": (w.pairs * once + w.steps * a_cycle) * margins,
-        "fifo": w.kept * survivor_bits(tile, d) * costs.energy_fifo_bit * margins,
+        # what `multiply_add` is of the bits of each cycle, summed over cycles
+        "qk_compute": d * (multiply * tile.bits * w.bits + add * (tile.bits * w.steps + w.bits)),
+        "key_read": w.bits * d * costs.read(buffer_bits(tile, tile.bits)),
+        "selection": _selection(work, tile, costs, decision),
+        "fifo": w.kept * survivor_bits(tile, d) * costs.energy_fifo_bit * (decision != "none"),
         "softmax": w.kept * costs.energy_exponential,
         "value_compute": w.kept * d * costs.multiply_add(tile.value_bits, tile.value_bits),
         "value_read": w.kept * d * tile.value_bits * costs.read(buffer_bits(tile, tile.value_bits)),
     }
-    leaks = leakage(tile, costs, margins=margins) * w.cycles / costs.clock
-    return {name: scale * value for name, value in dynamic.items()} | {"leakage": leaks}
+    leaks = leakage(tile, costs, decision=decision) * w.cycles / costs.clock
+    return {name: costs.technology_scale * value for name, value in dynamic.items()} | {"leakage": leaks}
+
+
+def _selection(work: Work, tile: Tile, costs: UnitCosts, decision: str) -> float:
+    """Comparisons with the threshold, and what makes the bounds [J], without the technology's scale."""
+    d, add = work.head, costs.energy_add_bit
+    compare = add * score_bits(tile, d)
+    if decision == "score":
+        return work.pairs * compare
+    if decision == "none":
+        return 0.0
+    tree = d * add * (tile.bits + math.ceil(math.log2(d + 1))) / 2  # |q| of the lanes that agree
+    return work.pairs * tree + work.steps * 2 * compare
 
 
 def baseline_work(work: Work, tile: Tile) -> Work:
     """The same pairs as whole dot products that all survive: one key a cycle, or the passes that it needs."""
     cycles = work.pairs * tile.passes(work.head) / tile.side_by_side(work.head)
-    return Work(head=work.head, pairs=work.pairs, steps=work.pairs, kept=work.pairs, cycles=cycles)
+    bits = work.pairs * tile.bits
+    return Work(head=work.head, pairs=work.pairs, steps=work.pairs, bits=bits, kept=work.pairs, cycles=cycles)
 
 
 def baseline_energy(work: Work, tile: Tile, costs: UnitCosts) -> dict[str, float]:
     """Energy of each part of the baseline for the same pairs [J]."""
-    return energy(baseline_work(work, tile), tile.baseline(), costs, margins=False)
+    return energy(baseline_work(work, tile), tile.baseline(), costs, decision="none")
 
 
 def key_share(tile: Tile, head: int, costs: UnitCosts) -> float:
     """phi: the share of scores and key reads in the baseline's dynamic energy, softmax left out."""
-    one = Work(head=head, pairs=1, steps=1, kept=1, cycles=0)
-    parts = energy(one, tile.baseline(), costs, margins=False)
+    one = Work(head=head, pairs=1, steps=1, bits=tile.bits, kept=1, cycles=0)
+    parts = energy(one, tile.baseline(), costs, decision="none")
     front = parts["qk_compute"] + parts["key_read"]
     return front / (front + parts["value_compute"] + parts["value_read"])
 
@@ -160,27 +176,30 @@ def energy_ratio(share: float, kept: float, cycles: float, steps: int, overhead:
     return 1.0 / (share * overhead * cycles / steps + (1.0 - share) * kept)
 
 
-def area(tile: Tile, costs: UnitCosts, *, margins: bool = True) -> dict[str, float]:
+def area(tile: Tile, costs: UnitCosts, *, decision: str = "bound") -> dict[str, float]:
     """Area of each of `AREAS` [m2]: an estimate from gate counts, not verified against a layout.
 
     Args:
-      tile: of what; `tile.baseline()` with `margins=False` for the baseline.
+      tile: of what; `tile.baseline()` with the decision "none" for the baseline.
       costs: of gates and bits.
-      margins: whether the tile has margin logic and FIFOs.
+      decision: one of `DECISIONS`: whether the tile compares scores, makes bounds, has FIFOs.
     """
+    choice("decision", decision, DECISIONS)
     n, lanes, b = tile.units, tile.lanes, tile.bits
     score = score_bits(tile, lanes)
     tree = b + tile.per_cycle + math.ceil(math.log2(lanes)) / 2  # mean width of the adder tree
     unit = lanes * (costs.area_multiply_bit2 * b * tile.per_cycle + costs.area_full_adder * tree)
     unit += score * (costs.area_full_adder + costs.area_register_bit)
+    compare = score * costs.area_full_adder
     margin = lanes * costs.area_full_adder * (b + math.ceil(math.log2(lanes)) / 2)
-    margin += score * (2 * costs.area_full_adder + costs.area_register_bit)
+    margin += score * (costs.area_full_adder + costs.area_register_bit)
     wide = 2 * tile.value_bits
     lane = costs.area_multiply_bit2 * tile.value_bits**2 + wide * (costs.area_full_adder + costs.area_register_bit)
+    queues = n * tile.fifo * survivor_bits(tile, lanes) * costs.area_register_bit
     return {
         "front_end": n * unit + lanes * b * costs.area_register_bit,
-        "margins": n * margin * margins,
-        "fifos": n * tile.fifo * survivor_bits(tile, lanes) * costs.area_register_bit * margins,
+        "selection": n * {"none": 0.0, "score": compare, "bound": compare + margin}[decision],
+        "fifos": queues * (decision != "none"),
         "softmax": costs.area_exponential,
         "back_end": lanes * lane,
         "key_buffer": buffer_bits(tile, b) * costs.area_sram_bit,
@@ -188,10 +207,19 @@ def area(tile: Tile, costs: UnitCosts, *, margins: bool = True) -> dict[str, flo
     }
 
 
-def leakage(tile: Tile, costs: UnitCosts, *, margins: bool = True) -> float:
+def areas(tile: Tile, costs: UnitCosts) -> dict[str, dict[str, float]]:
+    """Area of each of `AREAS` [m2] of the baseline and of both designs, with the widths and buffers of a tile."""
+    same = {f.name: getattr(tile, f.name) for f in fields(tile) if f.name != "units"}
+    designs = {"area-efficient": Tile.area_efficient(**same), "high-performance": Tile.high_performance(**same)}
+    return {"baseline": area(tile.baseline(), costs, decision="none")} | {
+        name: area(design, costs) for name, design in designs.items()
+    }
+
+
+def leakage(tile: Tile, costs: UnitCosts, *, decision: str = "bound") -> float:
     """Power that the tile leaks [W]."""
-    areas: Mapping[str, float] = area(tile, costs, margins=margins)
-    logic = sum(value for name, value in areas.items() if not name.endswith("_buffer"))
+    parts: Mapping[str, float] = area(tile, costs, decision=decision)
+    logic = sum(value for name, value in parts.items() if not name.endswith("_buffer"))
     memory = buffer_bits(tile, tile.bits) + buffer_bits(tile, tile.value_bits)
     return costs.energy_leakage_area * logic + costs.energy_leakage_bit * memory
 

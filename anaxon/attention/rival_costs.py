@@ -3,10 +3,11 @@
 All get the accelerator's lanes, widths, buffers and back end; what they need beside them is in "selection".
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
+import numpy as np
 
 from anaxon.attention.energy import UnitCosts, Work, baseline_energy, baseline_work, buffer_bits, energy, score_bits
 from anaxon.attention.pipeline import simulate
@@ -42,11 +43,14 @@ class Outcome:
     energy_ratio: float
 
 
-def outcomes(selections: Mapping[str, Selection], tile: Tile, costs: UnitCosts, head: int) -> list[Outcome]:
+def outcomes(
+    selections: Mapping[str, Sequence[Selection]], tile: Tile, costs: UnitCosts, head: int
+) -> list[Outcome]:  # fmt: skip
     """One row for each way of pruning.
 
     Args:
-      selections: by mode; `"learned"` is the tile's own: `Selection(kept, bits, cycles)` of its termination.
+      selections: by mode, of batches and layers of any shape, which are summed; `"learned"` is the tile's own:
+        `Selection(kept, bits, cycles)` of its termination.
       tile: the design, whose baseline the others run on.
       costs: of operations.
       head: elements d of a query.
@@ -55,21 +59,22 @@ def outcomes(selections: Mapping[str, Selection], tile: Tile, costs: UnitCosts, 
       ValueError: for an unknown mode.
     """
     rows = []
-    for mode, selection in selections.items():
+    for mode, several in selections.items():
         choice("selections", mode, MODES)
-        rows.append(_outcome(mode, selection, tile, costs, head))
+        rows.append(_outcome(mode, several, tile, costs, head))
     return rows
 
 
-def _outcome(mode: str, selection: Selection, tile: Tile, costs: UnitCosts, head: int) -> Outcome:
-    pairs, kept, steps = (float(jnp.sum(x)) for x in (selection.cycles > 0, selection.kept, selection.cycles))
-    work = Work(head=head, pairs=pairs, steps=steps, kept=kept, cycles=0.0)
+def _outcome(mode: str, several: Sequence[Selection], tile: Tile, costs: UnitCosts, head: int) -> Outcome:
+    counted = [[float(jnp.sum(x)) for x in (s.cycles > 0, s.kept, s.cycles, s.bits)] for s in several]
+    pairs, kept, steps, bits = np.sum(counted, 0).tolist()
+    work = Work(head=head, pairs=pairs, steps=steps, bits=bits, kept=kept, cycles=0.0)
     base = baseline_work(work, tile).cycles
     if mode in ("learned", "adaptive"):
-        cycles = float(jnp.sum(simulate(selection.cycles, selection.kept, tile, head).cycles))
+        cycles = sum(float(jnp.sum(simulate(s.cycles, s.kept, tile, head).cycles)) for s in several)
     else:
         cycles = base if mode == "top_k" else max(base / PREDICTED_PER_CYCLE, base * kept / max(pairs, 1.0))
-    work = Work(head=head, pairs=pairs, steps=steps, kept=kept, cycles=cycles)
+    work = replace(work, cycles=cycles)
     parts = {"learned": energy, "adaptive": _adaptive, "top_k": _top_k, "predicted": _predicted}[mode](
         work, tile, costs
     )
@@ -77,7 +82,7 @@ def _outcome(mode: str, selection: Selection, tile: Tile, costs: UnitCosts, head
     return Outcome(
         mode=mode,
         pruning_rate=1.0 - kept / max(pairs, 1.0),
-        mean_bits=float(jnp.sum(selection.bits)) / max(pairs, 1.0),
+        mean_bits=bits / max(pairs, 1.0),
         cycles=cycles,
         speed_up=base / max(cycles, 1.0),
         energy=parts,
@@ -94,7 +99,7 @@ def _adaptive(work: Work, tile: Tile, costs: UnitCosts) -> dict[str, float]:
 
 def _top_k(work: Work, tile: Tile, costs: UnitCosts) -> dict[str, float]:
     """Whole dot products of all pairs, sorted; values of survivors only."""
-    parts = energy(work, tile.baseline(), costs, margins=False)
+    parts = energy(work, tile.baseline(), costs, decision="none")
     bits = score_bits(tile, work.head)
     each = SORTING * bits * costs.energy_add_bit + bits * costs.energy_fifo_bit
     return parts | {"selection": costs.technology_scale * work.pairs * each}
@@ -102,8 +107,8 @@ def _top_k(work: Work, tile: Tile, costs: UnitCosts) -> dict[str, float]:
 
 def _predicted(work: Work, tile: Tile, costs: UnitCosts, bits: int = 4) -> dict[str, float]:
     """Dot products of few bits for all pairs, whole ones for survivors, whose keys are read again."""
-    second = Work(head=work.head, pairs=work.pairs, steps=work.kept, kept=work.kept, cycles=work.cycles)
-    parts = energy(second, tile.baseline(), costs, margins=False)
+    second = replace(work, steps=work.kept, bits=work.kept * tile.bits)
+    parts = energy(second, tile.baseline(), costs, decision="none")
     first = work.pairs * costs.technology_scale
     compute = first * (work.head * costs.multiply_add(bits, bits) + costs.energy_exponential)
     read = first * work.head * bits * costs.read(buffer_bits(tile, tile.bits))

@@ -92,6 +92,16 @@ class Tile:
         """Keys that one unit takes at the same time."""
         return max(1, self.lanes // head) if self.packed else 1
 
+    def mapping(self, head: int) -> str:
+        """How a head of so many elements stands on the lanes, in words."""
+        told = f"heads of {head} elements on {self.lanes} lanes"
+        idle = self.lanes - head * self.side_by_side(head) if head <= self.lanes else -head % self.lanes
+        if (passes := self.passes(head)) > 1:
+            told += f": {passes} passes for each {self.per_cycle}-bit plane, summed before the bound is compared"
+        elif (keys := self.side_by_side(head)) > 1:
+            told += f": {keys} keys side by side in a unit"
+        return f"{told}, in the baseline likewise; {idle} lanes idle" + (" in the last pass" if passes > 1 else "")
+
     def check_fits(self, keys: int, head: int) -> None:
         """Raises a `ValueError` where the buffers do not hold the keys of a head."""
         room = self.keys * self.side_by_side(head) // self.passes(head)

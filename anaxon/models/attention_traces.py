@@ -6,6 +6,7 @@ Any Flax NNX model with `nnx.MultiHeadAttention` will do, whatever its attention
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -41,7 +42,7 @@ class Traced(nnx.Module):
         **options: Any,
     ) -> Array:
         """As `nnx.dot_product_attention`; a causal option becomes part of what is stored."""
-        where = _pairs(query, key, mask, bool(options.get("is_causal")))
+        where = valid_pairs(query, key, mask, bool(options.get("is_causal")))
         self.operands.set_value((*self.operands.get_value(), Trace(query, key, value, bias, where)))
         extra = {} if bias is None else {"bias": bias}
         return self.attention_fn(query, key, value, mask=mask, **extra, **options)
@@ -73,6 +74,41 @@ def capture(model: nnx.Module) -> Callable[..., dict[str, Trace]]:
     return traces
 
 
+def padded(batches: Sequence[Trace], most: int = 2**22) -> list[Trace]:
+    """Batches of similar lengths as one, so that what follows compiles few programs.
+
+    Args:
+      batches: of one attention, `[batch, length, heads, d]` without a bias; every result covers the same examples for
+        every attention of a model.
+      most: pairs of a result, unless one example has more.
+
+    Returns:
+      The same examples, their order changed by length; padding is false in `where`.
+    """
+    groups: dict[int, list[Trace]] = {}
+    for t in batches:
+        groups.setdefault((max(t.query.shape[1], t.key.shape[1]) - 1).bit_length(), []).append(t)
+    found = []
+    for group in groups.values():
+        q, k = (max(getattr(t, name).shape[1] for t in group) for name in ("query", "key"))
+        whole = jax.tree.map(lambda *x: jnp.concatenate(x), *(_lengthened(t, q, k) for t in group))
+        step = max(1, most // (q * k * whole.query.shape[2]))
+        found += [
+            jax.tree.map(lambda x, part=slice(i, i + step): x[part], whole) for i in range(0, len(whole.query), step)
+        ]
+    return found
+
+
+def _lengthened(trace: Trace, queries: int, keys: int) -> Trace:
+    """Padded behind to so many queries and keys."""
+    longer = lambda x, n: jnp.pad(x, [(0, 0), (0, n - x.shape[1]), (0, 0), (0, 0)])  # noqa: E731
+    lengths = trace.query.shape[1], trace.key.shape[1]
+    where = jnp.broadcast_to(True if trace.where is None else trace.where, (len(trace.query), 1, *lengths)
+                             if trace.where is None else (*trace.where.shape[:2], *lengths))  # fmt: skip
+    where = jnp.pad(where, [(0, 0), (0, 0), (0, queries - lengths[0]), (0, keys - lengths[1])])
+    return Trace(longer(trace.query, queries), longer(trace.key, keys), longer(trace.value, keys), None, where)
+
+
 def quantile_cuts(
     batches: Sequence[Mapping[str, Trace]], rate: float | np.ndarray, *, per_head: bool = False
 ) -> dict[str, np.ndarray]:
@@ -100,7 +136,7 @@ def attentions(model: nnx.Module) -> dict[str, nnx.MultiHeadAttention]:
     return {"/".join(map(str, path)): node for path, node in found}
 
 
-def _pairs(query: Array, key: Array, mask: Array | None, causal: bool) -> Array:
+def valid_pairs(query: Array, key: Array, mask: Array | None, causal: bool) -> Array:
     """True where both are valid; all pairs without a mask."""
     (*lead, queries, _, _), keys = query.shape, key.shape[-3]
     where = jnp.ones((*lead, 1, queries, keys), bool) if mask is None else mask.astype(bool)

@@ -17,10 +17,15 @@ CAPTIONS = {
     "reads all.",
     "cumulative": "How many of the pruned pairs are decided by so many bits.",
     "history": "Thresholds start where calibration prunes the configured share.",
-    "sweep": "At the learned point, on one batch of traced examples of middle length: cycle simulation with queues.",
+    "sweep": "At the learned point, all layers and traced examples: cycle simulation with queues; bars are from the "
+    "10 % to the 90 % quantile of single examples.",
 }
-POINT = ["thresholds", "quality", "difference, 95 %", "pruned", "emptied rows", "cycles of 6", "bits", "speed-up",
-         "pruning only", "bound", "energy ratio", "pruning only", "termination"]  # fmt: skip
+POINT = ["thresholds", "quality", "difference, 95 %", "on integers", "less float, 95 %", "pruned", "emptied rows",
+         "cycles", "bits", "speed-up", "pruning only", "bound", "energy ratio", "pruning only",
+         "termination"]  # fmt: skip
+PARTS = {"front_end": "dot-product units", "selection": "margins and comparison", "fifos": "FIFOs",
+         "softmax": "softmax", "back_end": "back end", "key_buffer": "key buffer",
+         "value_buffer": "value buffer"}  # fmt: skip
 
 
 def page(record: dict[str, Any], drawn: dict[str, bytes]) -> str:
@@ -38,6 +43,8 @@ def page(record: dict[str, Any], drawn: dict[str, bytes]) -> str:
         _layers(record["tasks"][0], shown(record)),
         "<h2>Other ways of pruning on the same queries and keys</h2>",
         _rivals(record["tasks"][0], shown(record)),
+        "<h2>Area of the tile</h2>",
+        _area(record),
         "<h2>Where the numbers come from</h2>",
         html.origin(_facts(record), record),
     ]
@@ -86,9 +93,13 @@ def _method(record: dict[str, Any]) -> str:
         f"<p>The dense model was trained for {training['dense_epochs']} epoch(s). A learned point is that model after "
         f"{training['epochs']} more, with thresholds and the penalty on L0; it is compared with the dense model "
         "trained on for as long without them, as are points that are calibrated on that model; the other calibrated "
-        "ones are compared with the dense model. Quality is that of float scores against the thresholds; "
-        "the hardware compares integers, which "
-        f"decide {html.percent(audit['agree'], 3)} of the traced pairs alike. Emptied rows give 0.</p>"
+        "ones are compared with the dense model. Quality is that of float scores against the thresholds. "
+        "The hardware compares integers with an integer threshold and weighs the survivors' exact integer scores: "
+        f"quality on {record['config']['accelerator']['bits']} bits is that of the same model and test examples with "
+        "every attention decided so, beside its paired difference to the float one. Of the traced pairs both decide "
+        f"{html.percent(audit['agree'], 3)} alike; early termination decides as whole products of the integers do in "
+        f"all but {audit['wrong']:.0f}. Emptied rows give 0. Pruning only: every pair takes all its cycles and is "
+        "compared with the threshold once, on a tile without margin logic.</p>"
     )
 
 
@@ -96,32 +107,39 @@ def _points(task: dict[str, Any], record: dict[str, Any]) -> str:
     unit, factor = task["unit"]
     data = task["data"]
     design = record["config"]["accelerator"]
-    head = [*POINT[:5], f"cycles of {-(-design['bits'] // design['per_cycle'])}", *POINT[6:]]
-    rows = [["none", f"{factor * task['dense']:.2f}", *[""] * 11],
-            ["none, trained on", f"{factor * task['longer']:.2f}", *[""] * 11]]  # fmt: skip
+    head = [*POINT]
+    head[3], head[7] = f"on {design['bits']} bits", f"cycles of {-(-design['bits'] // design['per_cycle'])}"
+    rows = [[told, f"{factor * task[name]:.2f}", "", *_integers(task[f"{name}_integers"], factor), *[""] * 10]
+            for told, name in (("none", "dense"), ("none, trained on", "longer"))]  # fmt: skip
     for kind, point in points_of(task):
-        row, difference = whole(point), point["difference"]
-        low, high = (factor * x for x in difference["ci95"])
+        row = whole(point)
         emptied = sum(point["layers"]["emptied"]) / max(1, sum(point["layers"]["rows"]))
-        rows.append([kind, f"{factor * point['quality']:.2f}",
-                     f"{factor * difference['mean']:+.2f} [{low:+.2f}, {high:+.2f}]",
+        rows.append([kind, f"{factor * point['quality']:.2f}", _difference(point["difference"], factor),
+                     *_integers(point["integers"], factor),
                      html.percent(point["pruning_rate"]), html.percent(emptied, 2), f"{row['mean_cycles']:.2f}",
                      f"{row['mean_bits']:.1f}", f"{row['speed_up']:.2f}", f"{row['speed_up_pruning']:.2f}",
                      f"{row['speed_up_bound']:.2f}", f"{row['energy_ratio']:.2f}",
                      f"{row['energy_ratio_pruning']:.2f}", f"{row['energy_ratio_termination']:.2f}"])  # fmt: skip
     words = (f"<p><b>{escape(task['name'])}</b>, seed {task['seed']}: {data['train']:,} examples to train on, "
              f"{data['test']:,} tested. Quality in {escape(unit)}. "
-             "Cycles and energy: traced test examples.</p>")  # fmt: skip
+             f"Cycles and energy: traced test examples; {escape(task['learned'][0]['mapping'])}.</p>")  # fmt: skip
     return words + html.card(html.table(head, rows, tuple(range(1, len(head)))))
+
+
+def _integers(found: dict[str, Any], factor: float) -> list[str]:
+    return [f"{factor * found['quality']:.2f}", _difference(found["difference"], factor)]
+
+
+def _difference(found: dict[str, Any], factor: float) -> str:
+    low, high = (factor * x for x in found["ci95"])
+    return f"{factor * found['mean']:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def _pooled(record: dict[str, Any]) -> str:
     factor = record["tasks"][0]["unit"][1]
     rows = []
     for row in record["pooled"]:
-        mean, (low, high) = row["difference"]["mean"], row["difference"]["ci95"]
-        difference = f"{factor * mean:+.2f} [{factor * low:+.2f}, {factor * high:+.2f}]"
-        rows.append([f"{row['penalty']:g}", difference,
+        rows.append([f"{row['penalty']:g}", _difference(row["difference"], factor),
                      html.percent(row["pruning_rate"]), f"{row['mean_cycles']:.2f}", f"{row['speed_up']:.2f}",
                      f"{row['energy_ratio']:.2f}", escape(row["goal"])])  # fmt: skip
     head = ["penalty", "difference, 95 %", "pruned", "cycles", "speed-up", "energy ratio", "1.9 ×, 3.9 ×, 0.2 point"]
@@ -131,35 +149,65 @@ def _pooled(record: dict[str, Any]) -> str:
 
 
 def _layers(task: dict[str, Any], number: int) -> str:
-    head = ["layer", "head", "length to", "pairs", "pruned", "emptied", "cycles", "bits", "speed-up", "back end busy",
-            "energy ratio"]  # fmt: skip
-    rows = [
+    """All layers by length, each layer, and behind them each head and length of each layer."""
+    rows = task["learned"][number]["rows"]
+    every = [r for r in rows if r["layer"] == "all"]
+    words = (f"<p>{escape(task['name'])}, seed {task['seed']}, penalty {task['learned'][number]['penalty']:g}; traced "
+             "test examples. An example is in the first length that its valid tokens do not exceed; the range is of "
+             "single examples' speed-ups, 10 % to 90 %.</p>")  # fmt: skip
+    layers = [r for r in rows if r["layer"] != "all" and r["head"] is None and r["length"] is None]
+    rest = [r for r in rows if r["layer"] != "all" and r not in layers]
+    return (
+        f"{words}<h3>By length</h3>{_account(every)}<h3>By layer</h3>{_account(layers)}"
+        f"<details><summary>heads and lengths of each layer, {len(rest)} rows</summary>{_account(rest)}</details>"
+    )
+
+
+def _account(rows: list[dict[str, Any]]) -> str:
+    head = ["layer", "head", "length to", "pairs", "pruned", "emptied", "cycles", "bits", "speed-up", "range",
+            "back end busy", "energy ratio", "pruning only"]  # fmt: skip
+    low_high = lambda r: "" if None in r["speed_up_range"] else "{:.2f} to {:.2f}".format(*r["speed_up_range"])  # noqa: E731
+    cells = [
         [str(r["layer"]), "all" if r["head"] is None else str(r["head"]),
-         "" if r["length"] is None else str(r["length"]),
+         "all" if r["length"] is None else str(r["length"]),
          f"{r['pairs']:,}", html.percent(1.0 * r["pruning_rate"]), str(r["emptied"]), f"{r['mean_cycles']:.2f}",
-         f"{r['mean_bits']:.1f}", f"{r['speed_up'] or 0:.2f}", html.percent(r["utilisation"]),
-         f"{r['energy_ratio'] or 0:.2f}"]
-        for r in task["learned"][number]["rows"]
+         f"{r['mean_bits']:.1f}", f"{r['speed_up'] or 0:.2f}", low_high(r), html.percent(r["utilisation"]),
+         f"{r['energy_ratio'] or 0:.2f}", f"{r['energy_ratio_pruning'] or 0:.2f}"]
+        for r in rows
     ]  # fmt: skip
-    words = f"<p>{escape(task['name'])}, seed {task['seed']}, penalty {task['learned'][number]['penalty']:g}</p>"
-    table = html.card(html.table(head, rows, tuple(range(3, 11))))
-    return f"{words}<details><summary>{len(rows)} rows</summary>{table}</details>"
+    return html.card(html.table(head, cells, tuple(range(3, 13))))
 
 
 def _rivals(task: dict[str, Any], number: int) -> str:
     point = task["learned"][number]
     names = {"learned": "learned threshold, bit-serial", "top_k": "top-k of the same share",
              "predicted": "4-bit predictor", "adaptive": "bounds that adapt to the row"}  # fmt: skip
-    rows = [[names[r["mode"]], html.percent(r["pruning_rate"]), f"{r['mean_bits']:.1f}", f"{r['speed_up']:.2f}",
-             f"{r['energy_ratio']:.2f}"] for r in point["rivals"]]  # fmt: skip
     if not point["rivals"]:
         return "<p>Not simulated: scores of more than 32 bits.</p>"
-    layer = point["rivals"][0]["layer"]
-    words = (f"<p>Layer {layer} of {escape(task['name'])}. They stand for the ideas of SpAtten, Sanger and PADE on "
-             "this tile, not for those machines; quality is that of the learned one only.</p>")  # fmt: skip
-    return words + html.card(
-        html.table(["", "pruned", "bits read a pair", "speed-up", "energy ratio"], rows, (1, 2, 3, 4))
-    )
+    rows = [[names[r["mode"]], html.percent(r["pruning_rate"]), html.percent(r["dropped"]), f"{r['mean_bits']:.1f}",
+             f"{r['speed_up']:.2f}", f"{r['energy_ratio']:.2f}"] for r in point["rivals"]]  # fmt: skip
+    words = (f"<p>All layers and traced examples of {escape(task['name'])}, each layer at about the share that its "
+             "learned threshold keeps. They stand for the ideas of SpAtten, Sanger and PADE on "
+             "this tile, not for those machines. Weight dropped: the dense softmax's weight of what is pruned, mean "
+             "over rows; the model was trained for the learned thresholds only, and the quality of the others was "
+             "not measured.</p>")  # fmt: skip
+    head = ["", "pruned", "weight dropped", "bits read a pair", "speed-up", "energy ratio"]
+    return words + html.card(html.table(head, rows, (1, 2, 3, 4, 5)))
+
+
+def _area(record: dict[str, Any]) -> str:
+    """Both designs beside the baseline, part by part, and what gates and bits were taken to need."""
+    areas, sources = record["area"], record["sources"]
+    head = ["mm²", *areas]
+    rows = [[told, *(f"{1e6 * parts[name]:.4f}" for parts in areas.values())] for name, told in PARTS.items()]
+    totals = [sum(parts.values()) for parts in areas.values()]
+    rows += [["<b>tile</b>", *(f"<b>{1e6 * x:.4f}</b>" for x in totals)],
+             ["of the baseline", *(f"{x / totals[0]:.2f}" for x in totals)]]  # fmt: skip
+    from_where = [[escape(k.removeprefix("area.")), escape(v)] for k, v in sources.items() if k.startswith("area.")]
+    words = ("<p>An estimate from gate counts at 65 nm, not a layout: six and eight units, and that they have about "
+             "the baseline's area and 15 % more, are recollections of the paper.</p>")  # fmt: skip
+    details = f"<details><summary>sources</summary>{html.table(['of a', 'source'], from_where)}</details>"
+    return words + html.card(html.table(head, rows, tuple(range(1, len(head)))) + details)
 
 
 def _facts(record: dict[str, Any]) -> list[list[str]]:

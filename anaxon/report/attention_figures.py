@@ -112,8 +112,11 @@ def sweep(point: dict[str, Any]) -> bytes:
     with figure(6.4, 3.4) as (drawing, axes):
         for units, colour in zip(sorted({r["units"] for r in rows}), COLOURS, strict=False):
             own = [r for r in rows if r["units"] == units]
-            axes.plot([r["per_cycle"] for r in own], [r["speed_up"] for r in own], "o-", color=colour,
-                      label=f"{units} units")  # fmt: skip
+            middle, shift = np.array([r["speed_up"] for r in own]), 0.04 * (COLOURS.index(colour) - 1.5)
+            low, high = np.array([r["speed_up_range"] for r in own], float).T
+            bars = np.nan_to_num(np.maximum(0, [middle - low, high - middle]))
+            axes.errorbar([r["per_cycle"] + shift for r in own], middle, bars, fmt="o-", capsize=3, color=colour,
+                          label=f"{units} units")  # fmt: skip
         axes.set(xlabel="bits of a key a cycle", ylabel="speed-up", title="Bits a cycle and units")
         axes.grid()
         axes.legend()

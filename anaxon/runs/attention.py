@@ -10,13 +10,14 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
+from anaxon.attention import energy
 from anaxon.data.cache import Content
 from anaxon.runs import attention_settings, record
 from anaxon.runs.attention_paired import paired
-from anaxon.runs.attention_points import Bench, Measured, calibrated, hardware
+from anaxon.runs.attention_points import Bench, Measured, calibrated, hardware, steps_of, thresholds
 from anaxon.runs.attention_settings import Settings
 from anaxon.runs.attention_tasks import Task, names, task
-from anaxon.runs.attention_training import Trained, dense, learned, longer, pruned, with_thresholds
+from anaxon.runs.attention_training import Trained, dense, learned, longer, with_thresholds
 from anaxon.runs.folder import REPORT, RunFolder
 
 # A task's points: calibrated ones of the dense model, of that trained on, and learned ones.
@@ -26,8 +27,13 @@ read = attention_settings.read
 
 
 def explained(settings: Settings) -> str:
-    """What `anaxon explain` prints: the tile and the costs of its operations, with their sources."""
-    return f"{settings.accelerator.tile}\n\n{settings.accelerator.table!r}"
+    """What `anaxon explain` prints: the tile, areas of the designs, costs of operations with their sources."""
+    design = settings.accelerator
+    areas = energy.areas(design.tile, design.table.costs)
+    base = sum(areas["baseline"].values())
+    lines = [f"  {name:<24}{1e6 * sum(parts.values()):.3f} mm2, {sum(parts.values()) / base:.2f} of the baseline's"
+             for name, parts in areas.items()]  # fmt: skip
+    return "\n".join([f"{design.tile}\n", "area, by gate counts, not a layout", *lines, "", repr(design.table)])
 
 
 class Prepared:
@@ -92,9 +98,12 @@ def _longer(made: Prepared) -> Content:
 def _curve(made: Prepared, trained: Trained, cuts: np.ndarray) -> Content:
     """A model without thresholds and with calibrated ones, `[rates, layers]` (more rows are left alone)."""
     base = made.bench.measured(trained.model).quality
-    arrays, points = {"quality": base, "loss": trained.loss}, []
+    bits = made.settings.accelerator.bits
+    integers = made.bench.integers(trained.model, steps_of(made.bench, trained.model, bits), bits)
+    arrays, points = {"quality": base, "integers": integers, "loss": trained.loss}, []
     for rate, cut in zip(made.settings.study.rates, cuts, strict=False):
-        arrays[f"{rate:g}/quality"], point = _point(made, with_thresholds(trained.model, cut), whole=False)
+        found, point = _point(made, with_thresholds(trained.model, cut), whole=False)
+        arrays |= {f"{rate:g}/{name}": values for name, values in found.items()}
         points.append({"rate": rate} | point)
     return arrays, {"task": made.task.facts, "unit": made.task.unit, "points": points, "quality": float(base.mean())}
 
@@ -103,19 +112,21 @@ def _learned(made: Prepared, penalty: float) -> Content:
     """Weights and thresholds trained together."""
     training = made.settings.training
     found = learned(made.task, made.dense.model, made.cuts[-1], penalty, training, made.seed, made.progress)
-    quality, point = _point(made, found.model, whole=True)
-    arrays = {"quality": quality, "loss": found.loss, "share": found.share, "thresholds": found.thresholds}
+    arrays, point = _point(made, found.model, whole=True)
+    arrays |= {"loss": found.loss, "share": found.share, "thresholds": found.thresholds}
     return arrays, {"penalty": penalty, "points": [{"penalty": penalty} | point]}
 
 
-def _point(made: Prepared, model: nnx.Module, whole: bool) -> tuple[np.ndarray, dict[str, Any]]:
+def _point(made: Prepared, model: nnx.Module, whole: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Quality by float scores and by the hardware's integers, `[items]` each, and the facts."""
+    bits = made.settings.accelerator.bits
     measured: Measured = made.bench.measured(model)
-    found = hardware(made.bench, model, made.settings, whole)
+    steps = steps_of(made.bench, model, bits)
+    arrays = {"quality": measured.quality, "integers": made.bench.integers(model, steps, bits)}
+    found = hardware(made.bench, model, steps, made.settings, whole)
     layers = {name: getattr(measured, name).tolist() for name in ("pairs", "kept", "rows", "emptied")}
-    cuts = [float(m.threshold[...]) for m in pruned(model)]
-    facts = {"thresholds": cuts, "quality": float(measured.quality.mean()),
-             "pruning_rate": measured.pruning_rate, "layers": layers, **found._asdict()}  # fmt: skip
-    return measured.quality, facts
+    return arrays, {"thresholds": thresholds(model), "quality": float(measured.quality.mean()),
+                    "pruning_rate": measured.pruning_rate, "layers": layers, **found._asdict()}  # fmt: skip
 
 
 def _written(settings: Settings, folder: RunFolder, parts: dict[str, Content], progress: bool) -> dict[str, Any]:
@@ -128,6 +139,7 @@ def _written(settings: Settings, folder: RunFolder, parts: dict[str, Content], p
             "tasks": found,
             "pooled": _pooled(settings, parts, found),
             "audit": _audit(found),
+            "area": energy.areas(settings.accelerator.tile, settings.accelerator.table.costs),
             "sources": dict(settings.accelerator.table.sources),
             "seconds": folder.seconds,
         }
@@ -144,19 +156,33 @@ def _task(settings: Settings, parts: dict[str, Content], name: str, seed: int) -
     trained, history = [], {}
     for penalty in settings.study.penalties:
         own, found = parts[f"{name}-{seed}-learned-{penalty:g}"]
-        difference = paired([own["quality"] - on["quality"]], settings.study.resamples)
-        trained.append(found["points"][0] | {"difference": difference})
+        told = _differences(own["quality"], own["integers"], on["quality"], settings.study.resamples)
+        trained.append(found["points"][0] | told)
         history[f"{penalty:g}"] = {k: own[k].tolist() for k in ("loss", "share", "thresholds")}
+    whole = [_integers(part[0]["quality"], part[0]["integers"], settings.study.resamples)
+             for part in (parts[f"{name}-{seed}-free"], (on, trained_on))]  # fmt: skip
     return {"name": name, "seed": seed, "data": facts["task"], "unit": facts["unit"], "dense": facts["quality"],
-            "longer": trained_on["quality"], "free": free, "after": after, "learned": trained,
-            "history": history}  # fmt: skip
+            "longer": trained_on["quality"], "dense_integers": whole[0], "longer_integers": whole[1], "free": free,
+            "after": after, "learned": trained, "history": history}  # fmt: skip
 
 
 def _calibrated(settings: Settings, part: Content) -> list[dict[str, Any]]:
     """The points of a curve with differences to the model that they are of."""
     arrays, facts = part
-    gain = lambda p: arrays[f"{p['rate']:g}/quality"] - arrays["quality"]  # noqa: E731
-    return [p | {"difference": paired([gain(p)], settings.study.resamples)} for p in facts["points"]]
+    own = lambda p, name: arrays[f"{p['rate']:g}/{name}"]  # noqa: E731
+    resamples = settings.study.resamples
+    return [p | _differences(own(p, "quality"), own(p, "integers"), arrays["quality"], resamples)
+            for p in facts["points"]]  # fmt: skip
+
+
+def _differences(own: np.ndarray, integers: np.ndarray, base: np.ndarray, resamples: int) -> dict[str, Any]:
+    """Of a point to the model without thresholds; of its integer decisions to its float ones."""
+    return {"difference": paired([own - base], resamples), "integers": _integers(own, integers, resamples)}
+
+
+def _integers(floats: np.ndarray, integers: np.ndarray, resamples: int) -> dict[str, Any]:
+    """Quality of integer decisions, and what it is more than that of float ones on the same examples."""
+    return {"quality": float(integers.mean()), "difference": paired([integers - floats], resamples)}
 
 
 def _pooled(settings: Settings, parts: dict[str, Content], found: list[dict[str, Any]]) -> list[dict[str, Any]]:

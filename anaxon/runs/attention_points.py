@@ -1,7 +1,6 @@
 """What a pruned model is worth and what it costs: quality on all test examples, hardware on traced ones."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from anaxon.attention import accelerator, bitserial, integers, rivals, threshold
-from anaxon.attention.rival_costs import outcomes
+from anaxon.attention import accelerator, bitserial, integers, threshold
 from anaxon.flax import pruning
-from anaxon.models.attention_traces import Trace, capture, quantile_cuts
-from anaxon.runs.attention_settings import Settings
+from anaxon.models.attention_traces import Trace, capture, padded, quantile_cuts
+from anaxon.models.integer_attention import with_integers
+from anaxon.runs.attention_rivals import Case, compared
+from anaxon.runs.attention_settings import Design, Settings
 from anaxon.runs.attention_tasks import Batch, Task
 from anaxon.runs.attention_training import pruned
 from anaxon.types import Array, PyTree
@@ -47,6 +47,7 @@ class Bench:
             return quality, pruning(copy).counts
 
         self._run, self._traces = jax.jit(run), jax.jit(capture(model))
+        self._integers = jax.jit(self._of_integers, static_argnums=0)
 
     def measured(self, model: nnx.Module) -> Measured:
         """Quality and counts of the hard rule on the test split; padded rows count for neither."""
@@ -58,6 +59,15 @@ class Bench:
             counts.append([[np.sum(c) for c in layer] for layer in found.values()])  # rows of padding have no pairs
         return Measured(np.concatenate(values), *np.sum(counts, 0).T)
 
+    def integers(self, model: nnx.Module, steps: list[tuple[float, float]], bits: int) -> np.ndarray:
+        """Quality `[items]` with integer queries and keys, pruned by integer thresholds: what the hardware decides."""
+        graphdef, state = nnx.split(with_integers(model, thresholds(model), steps, bits))
+        found = [np.asarray(self._integers(graphdef, state, b))[b.index >= 0] for b in self.task.test]
+        return np.concatenate(found)
+
+    def _of_integers(self, graphdef: nnx.GraphDef, state: PyTree, batch: Batch) -> Array:
+        return self.task.quality(nnx.merge(graphdef, state, copy=True)(*batch.inputs), jnp.asarray(batch.targets))
+
     def traces(self, model: nnx.Module, batches: list[Batch]) -> list[list[Trace]]:
         """Queries, keys and values of every layer, batch by batch, without rows of padding."""
         params = nnx.state(model, nnx.Param)
@@ -65,6 +75,11 @@ class Bench:
         if any(t.bias is not None for _, layers in found for t in layers.values()):
             raise ValueError("model: adds a bias to its scores, which the bit-serial front end has no input for")
         return [[jax.tree.map(lambda x, v=valid: x[v], t) for t in layers.values()] for valid, layers in found]
+
+
+def thresholds(model: nnx.Module) -> list[float]:
+    """Of every layer, on the host."""
+    return [float(m.threshold[...]) for m in pruned(model)]
 
 
 def calibrated(bench: Bench, model: nnx.Module, rates: list[float]) -> np.ndarray:
@@ -93,8 +108,10 @@ class Hardware(NamedTuple):
     """A point on the accelerator.
 
     Attributes:
-      rows: of the account, layer by layer (each head, each bucket of lengths) and of all layers, as dictionaries.
-      sweep: all layers for several bits a cycle and units.
+      rows: of the account as dictionaries: layer by layer each head and each bucket of lengths, and of all layers
+        (`layer` "all") together each bucket.
+      mapping: how a head stands on the tile's lanes.
+      sweep: all layers and traced examples for several bits a cycle and units.
       rivals: other ways of pruning on the same queries and keys.
       histogram: pairs by key bits taken, `{"pruned": [bits], "kept": [bits]}`, at one bit a cycle.
       audit: pairs compared with float64 products, wrong decisions, survivors whose score is not the exact one, and the
@@ -102,65 +119,70 @@ class Hardware(NamedTuple):
     """
 
     rows: list[dict[str, Any]]
+    mapping: str
     sweep: list[dict[str, Any]]
     rivals: list[dict[str, Any]]
     histogram: dict[str, list[int]]
     audit: dict[str, float]
 
 
-def hardware(bench: Bench, model: nnx.Module, settings: Settings, whole: bool) -> Hardware:
-    """Integer queries and keys of test examples through early termination and the tile.
+def hardware(
+    bench: Bench, model: nnx.Module, steps: list[tuple[float, float]], settings: Settings, whole: bool
+) -> Hardware:  # fmt: skip
+    """Integer queries and keys of traced test examples through early termination and the tile.
 
-    `whole` adds the sweep and the other ways of pruning, on one batch of the traced examples, of middle length.
+    `whole` adds the sweep and the other ways of pruning.
     """
-    design, tile = settings.accelerator, settings.accelerator.tile
-    steps = steps_of(bench, model, design.bits)
-    cuts = [float(m.threshold[...]) for m in pruned(model)]
-    layers = list(zip(*bench.traces(model, _some(bench.task.test, settings.study.traced)), strict=True))
-    costs, head = design.table.costs, layers[0][0].query.shape[-1]
-    kinds, every, histogram = {"tile": tile, "costs": costs, "head": head}, [], np.zeros((2, design.bits + 1), np.int64)
-    rows, audit, middle, batch = [], np.zeros(4), [], len(layers[0]) // 2  # batches are in the order of lengths
-    for i, traces in enumerate(layers):
-        runs = [_terminated(t, cuts[i], steps[i], design.bits) for t in traces]
-        counts = [
-            accelerator.count(bitserial.cycles_at(r.cycles, tile.per_cycle), r.kept, tile, head) for r, *_ in runs
-        ]
-        rows += accelerator.table(accelerator.joined(counts), **kinds, layer=i)
-        every += counts
-        middle.append(runs[batch])
-        for run, *checked in runs:
-            for k, group in enumerate((run.cycles * ~run.kept, run.cycles * run.kept)):
-                histogram[k] += np.bincount(np.asarray(group).ravel(), minlength=design.bits + 1)
-            valid = int(np.sum(np.asarray(run.cycles) > 0))
-            audit += (valid, *checked)
-    rows += accelerator.table(accelerator.joined(every), **kinds, layer="all")[:1]
-    histogram[:, 0] = 0  # masked pairs
-    cycles, kept = (jnp.concatenate([getattr(r, n) for r, *_ in middle]) for n in ("cycles", "kept"))
-    swept = accelerator.sweep(cycles, kept, **kinds, layer="all") if whole else []
+    design = settings.accelerator
+    traces = zip(*bench.traces(model, _some(bench.task.test, settings.study.traced)), strict=True)
+    layers = [padded(batches) for batches in traces]
+    found = [
+        [_terminated(t, cut, step, design.bits) for t in batches]
+        for batches, cut, step in zip(layers, thresholds(model), steps, strict=True)
+    ]
+    cases = [[case for case, _ in batches] for batches in found]
+    runs = _beside(cases)
+    kinds = {"tile": design.tile, "costs": design.table.costs, "head": layers[0][0].query.shape[-1]}
     return Hardware(
-        rows=[dataclasses.asdict(r) for r in rows],
-        sweep=[dataclasses.asdict(r) for r in swept],
-        rivals=_rivals([t[batch] for t in layers], [r for r, *_ in middle], steps, settings, head) if whole else [],
-        histogram={"pruned": histogram[0].tolist(), "kept": histogram[1].tolist()},
-        audit={"pairs": audit[0], "wrong": audit[1], "wrong_scores": audit[2], "agree": audit[3] / max(audit[0], 1)},
+        rows=_rows(runs, len(layers), kinds),
+        mapping=design.tile.mapping(kinds["head"]),
+        sweep=[dataclasses.asdict(r) for r in accelerator.sweep(runs, **kinds, layer="all")] if whole else [],
+        rivals=compared(cases, design, kinds["head"]) if whole else [],
+        histogram=_histogram(runs, design),
+        audit=_audited([checked for batches in found for _, checked in batches]),
     )
 
 
-def _gap(scores: Array, valid: Array, share: float) -> float:
-    """How far below its row's largest a score may be, for a share of all pairs to be kept."""
-    row = jnp.max(jnp.where(valid, scores, jnp.iinfo(jnp.int32).min), -1, keepdims=True)
-    gaps = np.asarray((row - scores).astype(jnp.float32))[np.asarray(valid)]
-    return float(np.quantile(gaps, share))
+def _beside(cases: list[list[Case]]) -> list[tuple[Array, Array]]:
+    """Cycles and survivors at one bit a cycle, `[example, layers * heads, q, k]`: layers are so many more heads."""
+    batches = ([case.run for case in batch] for batch in zip(*cases, strict=True))
+    return [tuple(jnp.concatenate([getattr(r, n) for r in runs], 1) for n in ("cycles", "kept")) for runs in batches]  # type: ignore[misc]
 
 
-def _at_share(select: Callable[[float], rivals.Selection], share: float, valid: Array) -> rivals.Selection:
-    """The selection whose probability keeps about a share of the pairs; it keeps fewer the larger that is."""
-    low, high = -12.0, 0.0  # powers of ten
-    for _ in range(12):
-        middle = (low + high) / 2
-        kept = float(jnp.sum(select(10.0**middle).kept) / jnp.maximum(jnp.sum(valid), 1))
-        low, high = (middle, high) if kept > share else (low, middle)
-    return select(10.0**low)
+def _rows(runs: list[tuple[Array, Array]], layers: int, kinds: dict[str, Any]) -> list[dict[str, Any]]:
+    tile, head = kinds["tile"], kinds["head"]
+    counts = accelerator.joined(
+        accelerator.count(bitserial.cycles_at(cycles, tile.per_cycle), kept, tile, head) for cycles, kept in runs
+    )
+    of_layer = zip(*(np.split(x, layers, axis=1) for x in counts), strict=True)
+    rows = [r for i, x in enumerate(of_layer) for r in accelerator.table(accelerator.Counts(*x), **kinds, layer=i)]
+    rows += [r for r in accelerator.table(counts, **kinds, layer="all") if r.head is None]
+    return [dataclasses.asdict(r) for r in rows]
+
+
+def _histogram(runs: list[tuple[Array, Array]], design: Design) -> dict[str, list[int]]:
+    """Pairs by the bits that they take; masked ones count nowhere."""
+    found = np.zeros((2, design.bits + 1), np.int64)
+    for cycles, kept in (map(np.asarray, run) for run in runs):
+        for k, group in enumerate((cycles * ~kept, cycles * kept)):
+            found[k] += np.bincount(group.ravel(), minlength=design.bits + 1)
+    found[:, 0] = 0
+    return {"pruned": found[0].tolist(), "kept": found[1].tolist()}
+
+
+def _audited(checked: list[tuple[int, ...]]) -> dict[str, float]:
+    pairs, wrong, scores, alike = (float(x) for x in np.sum(checked, 0))
+    return {"pairs": pairs, "wrong": wrong, "wrong_scores": scores, "agree": alike / max(pairs, 1)}
 
 
 def _some(batches: list[Batch], count: int) -> list[Batch]:
@@ -178,48 +200,19 @@ def _integers(trace: Trace, steps: tuple[float, float], bits: int) -> tuple[Arra
     return tuple(jnp.moveaxis(integers.quantised(x, step, bits), 1, 2) for x, step in sides)  # type: ignore[return-value]
 
 
-def _terminated(
-    trace: Trace, cut: float, steps: tuple[float, float], bits: int
-) -> tuple[bitserial.Terminated, int, int, int]:
-    """At one bit a cycle; wrong decisions and scores against float64, pairs on which float scores decide alike."""
+def _terminated(trace: Trace, cut: float, steps: tuple[float, float], bits: int) -> tuple[Case, tuple[int, ...]]:
+    """At one bit a cycle; valid pairs, wrong decisions and scores by float64, pairs on which floats decide alike."""
     q, k = _integers(trace, steps, bits)
     head = q.shape[-1]
     level = integers.integer_threshold(cut, *steps, head, bits)
     where = np.broadcast_to(np.asarray(trace.where), (*q.shape[:-1], k.shape[-2]))
     run = bitserial.terminate(q, k, level, bits=bits, per_cycle=1, where=where)
     exact = np.matmul(np.asarray(q, np.float64), np.swapaxes(np.asarray(k, np.float64), -1, -2))
-    right = (exact * (steps[0] * steps[1] / np.sqrt(head)) >= cut) & where
+    unit = steps[0] * steps[1] / np.sqrt(head)
+    right = (exact * unit >= cut) & where
     floats = np.asarray(threshold.kept(threshold.scores(trace.query, trace.key), cut, trace.where))
     kept = np.asarray(run.kept)
     scores = run.scores.to_int64() if isinstance(run.scores, integers.Wide) else np.asarray(run.scores)
-    wrong_scores = int(np.sum((scores != exact) & kept))
-    return run, int(np.sum(kept != right)), wrong_scores, int(np.sum((kept == floats) & where))
-
-
-def _rivals(
-    traces: list[Trace],
-    runs: list[bitserial.Terminated],
-    steps: list[tuple[float, float]],
-    settings: Settings,
-    head: int,
-) -> list[dict[str, Any]]:
-    """Top-k, a 4-bit predictor, and bounds that adapt to the row, on the middle layer, each at about the same share."""
-    design, i = settings.accelerator, len(traces) // 2
-    q, k = _integers(traces[i], steps[i], design.bits)
-    run, valid = runs[i], runs[i].cycles > 0
-    scale = steps[i][0] * steps[i][1] / np.sqrt(head)
-    share = float(jnp.sum(run.kept) / jnp.maximum(jnp.sum(valid), 1))
-    settled = {"bits": design.bits, "per_cycle": design.per_cycle}
-    upper, lower = bitserial.bounds(q, k, **settled, form="two's complement")
-    if isinstance(run.scores, integers.Wide) or isinstance(upper, integers.Wide) or isinstance(lower, integers.Wide):
-        return []  # scores beyond 32 bits: the others' sums are not made for them
-    cycles = bitserial.cycles_at(run.cycles, design.per_cycle)
-    bits = jnp.minimum(cycles * design.per_cycle, design.bits)
-    found = {
-        "learned": rivals.Selection(run.kept, bits, cycles),
-        "top_k": rivals.top_k(run.scores, max(share, 1e-3), valid, bits=design.bits),
-        "predicted": _at_share(lambda p: rivals.predicted(q, k, float(scale), valid, bits=design.bits, probability=p),
-                               share, valid),
-        "adaptive": rivals.adaptive(upper, lower, _gap(run.scores, valid, share), valid, **settled),
-    }  # fmt: skip
-    return [{"layer": i} | dataclasses.asdict(o) for o in outcomes(found, design.tile, design.table.costs, head)]
+    each = where, kept != right, (scores != exact) & kept, (kept == floats) & where
+    pairs, wrong, wrong_scores, alike = (int(np.sum(x)) for x in each)
+    return Case(q, k, float(unit), run), (pairs, wrong, wrong_scores, alike)

@@ -1,5 +1,6 @@
 """The accelerator: cycles digit for digit, an event-driven reference, energy, area, and the table of a layer."""
 
+import re
 from dataclasses import asdict, replace
 
 import jax.numpy as jnp
@@ -11,7 +12,18 @@ from hypothesis import strategies as st
 
 from anaxon.accelerators import load_accelerator
 from anaxon.attention.accelerator import account, count, joined, sweep, table
-from anaxon.attention.energy import AREAS, PARTS, Work, area, baseline_energy, energy, energy_ratio, key_share
+from anaxon.attention.energy import (
+    AREAS,
+    PARTS,
+    Work,
+    area,
+    areas,
+    baseline_energy,
+    energy,
+    energy_ratio,
+    key_share,
+    score_bits,
+)
 from anaxon.attention.pipeline import simulate
 from anaxon.attention.tile import Tile
 
@@ -162,8 +174,9 @@ def test_two_keys_a_unit():
             lambda: table_of(7 * np.ones((1, 2, 2), int), np.ones((1, 2, 2), bool)),
             "cycles: expected 0 to T = 6; got 7 to 7",
         ),
+        (lambda: energy(one_pair(), Tile(units=6), COSTS, decision="margins"), "decision.*got 'margins'"),
         (lambda: table_of(np.zeros((1, 2, 2), int), np.ones((1, 2, 2), bool)), "kept: expected survivors among valid"),
-        (lambda: Work(head=64, pairs=1, steps=1, kept=2, cycles=1), "Work.kept.*at most the pairs"),
+        (lambda: Work(head=64, pairs=1, steps=1, bits=2, kept=2, cycles=1), "Work.kept.*at most the pairs"),
     ],
 )
 def test_bad_input(call, message):
@@ -175,7 +188,7 @@ def test_bad_input(call, message):
 
 
 def one_pair(steps=1.0, kept=1.0):
-    return Work(head=64, pairs=1, steps=steps, kept=kept, cycles=0)
+    return Work(head=64, pairs=1, steps=steps, bits=2 * steps, kept=kept, cycles=0)
 
 
 def test_energy_of_a_pair():
@@ -225,14 +238,82 @@ def test_whole_energy_is_near_the_first_order():
     assert monotone == sorted(monotone)
 
 
+def dot_product(cycles, tile):
+    """Spec 3.3 cycle by cycle: energy of products and of key reads of one element [J], of the bits that are left."""
+    parts = np.zeros(2)
+    for t in range(cycles):
+        bits = min(tile.per_cycle, tile.bits - t * tile.per_cycle)
+        multiply = COSTS.energy_multiply_bit2 * tile.bits * bits + COSTS.energy_add_bit * (tile.bits + bits)
+        parts += multiply, bits * COSTS.energy_sram_bit * np.sqrt(512 * 64 * tile.bits / (32 * 1024 * 8))
+    return COSTS.technology_scale * parts
+
+
+@pytest.mark.parametrize(
+    ("per_cycle", "bits"), [(5, (5, 10, 12)), (7, (7, 12)), (2, (2, 4, 6, 8, 10, 12)), (12, (12,))]
+)
+def test_a_last_cycle_takes_the_bits_that_are_left(per_cycle, bits):
+    """12 bits at 5 a cycle are 5 + 5 + 2, not 15: in the counts, and in the energy of products and reads."""
+    tile = Tile.area_efficient(per_cycle=per_cycle)
+    for cycles, taken in enumerate(bits, 1):
+        last = cycles == tile.steps
+        one = np.full((1, 1, 1, 1), cycles), np.full((1, 1, 1, 1), last)
+        (row,) = table_of(*one, tile=tile)[:1]
+        assert (row.mean_cycles, row.mean_bits) == (cycles, taken)
+        found = row.energy["qk_compute"], row.energy["key_read"]
+        assert found == pytest.approx(64 * dot_product(cycles, tile), rel=1e-12)
+        whole = baseline_energy(one_pair(), tile, COSTS)["key_read"]
+        assert row.energy["key_read"] == pytest.approx(whole * taken / 12, rel=1e-12)
+
+
+def test_pruning_alone_pays_for_no_margins():
+    """Its tile compares each score once and queues survivors; bounds, and area that leaks for them, are left out."""
+    tile = Tile.area_efficient()
+    whole, termination = one_pair(steps=6.0, kept=0.25), one_pair(steps=3.0, kept=0.25)
+    alone = energy(whole, tile, COSTS, decision="score")
+    compare = COSTS.technology_scale * COSTS.energy_add_bit * score_bits(tile, 64)
+    assert alone["selection"] == pytest.approx(compare, rel=1e-12)
+    assert energy(whole, tile, COSTS)["selection"] > 12 * compare
+    assert energy(termination, tile, COSTS)["fifo"] == alone["fifo"] > 0
+    assert energy(whole, tile, COSTS, decision="none")["selection"] == 0
+    none, score, bound = (sum(area(tile, COSTS, decision=d).values()) for d in ("none", "score", "bound"))
+    assert none < score < bound
+    (row,) = table_of(CYCLES[2:3], KEPT[2:3], tile=tile)[:1]
+    n = KEPT[2].size
+    work = Work(head=64, pairs=n, steps=6 * n, bits=12 * n, kept=KEPT[2].sum(), cycles=128 * 22 * 6)
+    ratio = sum(row.baseline_energy.values()) / sum(energy(work, tile, COSTS, decision="score").values())
+    assert row.energy_ratio_pruning == pytest.approx(ratio, rel=1e-12)
+
+
 def test_area():
     """An estimate: the recollected 15 % of the larger design, and a smaller one in between."""
-    tiles = (Tile.area_efficient(), Tile.high_performance())
-    base = area(tiles[0].baseline(), COSTS, margins=False)
-    small, large = (sum(area(t, COSTS).values()) / sum(base.values()) for t in tiles)
-    assert tuple(base) == AREAS
-    assert 1 < small < 1.12
-    assert large == pytest.approx(1.15, abs=0.03)
+    found = areas(Tile.area_efficient(), COSTS)
+    base, small, large = (sum(parts.values()) for parts in found.values())
+    assert list(found) == ["baseline", "area-efficient", "high-performance"]
+    assert all(tuple(parts) == AREAS for parts in found.values())
+    assert found["baseline"] == area(Tile.area_efficient().baseline(), COSTS, decision="none")
+    assert found["high-performance"] == area(Tile.high_performance(), COSTS)
+    assert 1 < small / base < 1.12
+    assert large / base == pytest.approx(1.15, abs=0.03)
+    assert areas(Tile.high_performance(), COSTS) == found  # whichever of them is configured
+    memory = 512 * 64 * (12 + 16) * COSTS.area_sram_bit
+    assert found["baseline"]["key_buffer"] + found["baseline"]["value_buffer"] == pytest.approx(memory)
+
+
+@pytest.mark.parametrize(
+    ("head", "packed", "told"),
+    [
+        (32, False, "heads of 32 elements on 64 lanes, in the baseline likewise; 32 lanes idle"),
+        (
+            32,
+            True,
+            "heads of 32 elements on 64 lanes: 2 keys side by side in a unit, in the baseline likewise; 0 lanes",
+        ),
+        (64, True, "heads of 64 elements on 64 lanes, in the baseline likewise; 0 lanes idle"),
+        (80, True, "64 lanes: 2 passes for each 2-bit plane, .*likewise; 48 lanes idle in the last pass"),
+    ],
+)
+def test_a_head_of_another_width_says_how_it_is_mapped(head, packed, told):
+    assert re.search(told, Tile.area_efficient(packed=packed).mapping(head))
 
 
 def test_every_cost_has_a_source(tmp_path):
@@ -291,8 +372,13 @@ def test_buckets_and_batches():
 
 
 def test_sweep():
-    """From single bits: `t_B = ceil(t_1 / B)`; more units are faster until the back end is full."""
-    ones, kept = traces(per_cycle=1)
-    rows = sweep(ones, kept, tile=Tile.area_efficient(), costs=COSTS, head=64, per_cycle=(1, 2), units=(6, 8))
+    """From single bits: `t_B = ceil(t_1 / B)`; more units are faster until the back end is full; batches add up."""
+    ones, kept = (x[:, None] for x in traces(per_cycle=1))
+    batches = [(jnp.asarray(ones[:2]), jnp.asarray(kept[:2])), (jnp.asarray(ones[2:]), jnp.asarray(kept[2:]))]
+    settings = {"tile": Tile.area_efficient(), "costs": COSTS, "head": 64, "per_cycle": (1, 2), "units": (6, 8)}
+    rows = sweep(batches, **settings)
     assert [(r.per_cycle, r.units) for r in rows] == [(1, 6), (1, 8), (2, 6), (2, 8)]
     assert [r.cycles for r in rows[2:]] == [int(run(n).cycles.sum()) for n in (6, 8)]
+    each = 128**2 / np.asarray(run(6).cycles)  # an example's, of its own quantile here
+    assert rows[2].speed_up_range == pytest.approx(np.quantile(each, [0.1, 0.9]))
+    assert rows[2].pairs == 4 * 128**2

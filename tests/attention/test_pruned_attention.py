@@ -111,6 +111,53 @@ def test_the_threshold_is_a_parameter_with_a_gradient():
     assert {c.pairs.shape for c in first.counts.values()} == {(1, 2)}
 
 
+@pytest.mark.parametrize("heads", [None, 2])
+def test_thresholds_train_in_an_nnx_optimizer_layer_by_layer(heads):
+    """Each layer's own; they survive split, merge and a state that is replaced, and nothing sown is left behind."""
+    model, x = Encoder(heads=heads, sharpness=1.0, slope=0.01), inputs(4, 6, 8)
+    optimizer = nnx.Optimizer(model, optax.sgd(0.5), wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model, optimizer, x):
+        def loss(model):
+            y = model(x)
+            return jnp.mean(y**2) + pruning(model).l0
+
+        grads = nnx.grad(loss)(model)
+        optimizer.update(model, grads)
+        return grads
+
+    before = thresholds(model)
+    grads = step(model, optimizer, x)
+    after = thresholds(model)
+    slopes = [np.asarray(grads["layers"][i]["attention_fn"]["threshold"][...]) for i in range(2)]
+    assert all(x.shape == (() if heads is None else (2,)) for x in after)
+    for one, other, slope in zip(after, before, slopes, strict=True):
+        np.testing.assert_allclose(one, other - 0.5 * slope, rtol=1e-5, atol=1e-7)
+    assert all((slope != 0).all() for slope in slopes)
+    assert not np.array_equal(after[0], after[1])  # an instance a layer, a threshold each
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    assert sum("threshold" in str(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)) == 2
+    assert len(jax.tree.leaves(nnx.state(model, nnx.Intermediate))) == 0
+    merged = nnx.merge(graphdef, params, rest)
+    np.testing.assert_array_equal(np.stack(thresholds(merged)), np.stack(after))
+    np.testing.assert_allclose(forward(merged, x)[0], forward(model, x)[0], atol=1e-6)
+    fresh = Encoder(heads=heads, sharpness=1.0, slope=0.01, seed=1)
+    nnx.update(fresh, params)
+    np.testing.assert_array_equal(np.stack(thresholds(fresh)), np.stack(after))
+
+
+def test_counts_and_l0_are_intermediates_of_each_layer_and_head():
+    model, x = Encoder(heads=2), inputs(4, 6, 8)
+    model(x)
+    state = nnx.pop(model, nnx.Intermediate)
+    for i in range(2):
+        sown = state["layers"][i]["attention_fn"]
+        (counts,) = sown["counts"].get_value()
+        assert counts.pairs.tolist() == [4 * 36] * 2
+        assert sown["l0"].get_value()[0].shape == ()
+
+
 def test_l0_is_the_mean_over_layers():
     """And `nnx.pop` finds it, too."""
     model, x = Encoder(), inputs(4, 6, 8)

@@ -85,7 +85,7 @@ def test_adaptive(per_cycle, form):
         (lambda: predicted(jnp.ones((2, 2)), jnp.ones((2, 2)), 1.0, predictor_bits=13), "predictor_bits.*got 13"),
         (lambda: adaptive(jnp.ones((5, 2, 2)), jnp.ones((5, 2, 2)), 1.0), "upper.*T = 6 cycles.*got 5 cycles"),
         (lambda: adaptive(jnp.ones((6, 2, 2)), jnp.ones((6, 2, 3)), 1.0), "lower.*got"),
-        (lambda: outcomes({"best": top_k(jnp.ones((2, 2)), 1.0)}, Tile(units=6), COSTS, 64), "selections.*'best'"),
+        (lambda: outcomes({"best": [top_k(jnp.ones((2, 2)), 1.0)]}, Tile(units=6), COSTS, 64), "selections.*'best'"),
     ],
 )
 def test_bad_input(call, message):
@@ -105,7 +105,12 @@ def test_one_table():
         "predicted": predicted(q, k, SCALE, probability=0.03),
         "adaptive": adaptive(upper, lower, 1.5 * SCORES.std()),
     }
+    given = {mode: [selection] for mode, selection in given.items()}
     rows = {row.mode: row for row in outcomes(given, Tile.area_efficient(), COSTS, 64)}
+    for row in outcomes({mode: 2 * each for mode, each in given.items()}, Tile.area_efficient(), COSTS, 64):
+        one = rows[row.mode]  # batches add up
+        assert row.cycles == 2 * one.cycles
+        assert (row.mean_bits, row.energy_ratio) == pytest.approx((one.mean_bits, one.energy_ratio))
     assert tuple(rows) == MODES
     assert all(tuple(row.energy) == PARTS for row in rows.values())
     assert rows["learned"].pruning_rate == pytest.approx(rows["top_k"].pruning_rate) == 0.875
