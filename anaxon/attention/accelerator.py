@@ -137,6 +137,7 @@ def sweep(
       per_cycle: bits per cycle.
       units: front-end units.
     """
+    require(len(traces) > 0, "traces", "none", "at least one batch of cycles and survivors")
     units, rows = tuple(units), []
     for bits in per_cycle:
         for n in units:
@@ -152,6 +153,7 @@ def count(cycles: Array, kept: Array, tile: Tile, head: int) -> Counts:
     time, stay = (np.asarray(x) for x in given)  # sums on the host, in 64 bits
     require(time.ndim >= 3 and time.size > 0, "cycles", time.shape, "[..., heads, q, k] with at least one pair")
     require(stay.shape == time.shape, "kept", stay.shape, f"the shape of cycles, {time.shape}")
+    require(np.issubdtype(time.dtype, np.integer), "cycles", time.dtype, "integers")
     low, high = int(time.min()), int(time.max())
     require(low >= 0 and high <= tile.steps, "cycles", f"{low} to {high}", f"0 to T = {tile.steps}")
     time, stay = (x.reshape(-1, *x.shape[-3:]) for x in (time, stay))

@@ -44,10 +44,15 @@ def largest_score(head_dim: int, bits: int) -> int:
 
 
 def step_of(absmax: ArrayLike, bits: int) -> ArrayLike:
-    """The step of symmetric `bits`-bit integers that reach `absmax`; of nothing but zeros it is 1 / the largest."""
+    """The step of symmetric `bits`-bit integers that reach `absmax`; of nothing but zeros it is 1 / the largest.
+
+    Raises:
+      ValueError: for a number of the host that is negative or not finite.
+    """
     integer("step_of: bits", bits, *BITS)
     largest = 2 ** (bits - 1) - 1
     if isinstance(absmax, int | float | np.number | np.ndarray):
+        require(np.all(np.isfinite(absmax) & (np.asarray(absmax) >= 0)), "step_of: absmax", absmax, "numbers >= 0")
         return np.where(np.asarray(absmax) == 0, 1.0, np.asarray(absmax, np.float64)) / largest
     return safe_scale(jnp.asarray(absmax)) / largest
 

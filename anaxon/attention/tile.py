@@ -102,9 +102,13 @@ class Tile:
             told += f": {keys} keys side by side in a unit"
         return f"{told}, in the baseline likewise; {idle} lanes idle" + (" in the last pass" if passes > 1 else "")
 
+    def room(self, head: int) -> int:
+        """Keys of a head that the buffers hold."""
+        return self.keys * self.side_by_side(head) // self.passes(head)
+
     def check_fits(self, keys: int, head: int) -> None:
         """Raises a `ValueError` where the buffers do not hold the keys of a head."""
-        room = self.keys * self.side_by_side(head) // self.passes(head)
+        room = self.room(head)
         if keys > room:
             raise ValueError(
                 f"keys: the tile's buffers hold {room} keys of {head} elements ({self.lanes} lanes, "

@@ -1,11 +1,12 @@
 """The configuration of an attention job: which model and texts, how thresholds are learned, on which accelerator."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from anaxon.accelerators import AcceleratorTable, load_accelerator
-from anaxon.attention.integers import BITS
+from anaxon.attention.integers import BITS, EXACT
 from anaxon.attention.tile import Tile
 from anaxon.check import choice, integer, number
 from anaxon.data.characters import CharacterData
@@ -126,7 +127,10 @@ class Study:
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """The accelerator: "area-efficient" (six units) or "high-performance" (eight), and what may be changed of it."""
+    """The accelerator: "area-efficient" (six units) or "high-performance" (eight), and what may be changed of it.
+
+    `keys` of as many elements as there are lanes is what its buffers hold.
+    """
 
     kind: str = "area-efficient"
     bits: int = 12
@@ -134,18 +138,20 @@ class Design:
     fifo: int = 8
     costs: str = "leopard65"
     packed: bool = False
+    keys: int = 512
 
     def __post_init__(self) -> None:
         choice("accelerator.kind", self.kind, ("area-efficient", "high-performance"))
         integer("accelerator.bits", self.bits, *BITS)
         integer("accelerator.per_cycle", self.per_cycle, 1, self.bits)
+        integer("accelerator.keys", self.keys, 1, 1 << 24)
         load_accelerator(self.costs)
 
     @property
     def tile(self) -> Tile:
         """As the accelerator's model takes it."""
         made = Tile.area_efficient if self.kind == "area-efficient" else Tile.high_performance
-        return made(bits=self.bits, per_cycle=self.per_cycle, fifo=self.fifo, packed=self.packed)
+        return made(bits=self.bits, per_cycle=self.per_cycle, fifo=self.fifo, packed=self.packed, keys=self.keys)
 
     @property
     def table(self) -> AcceleratorTable:
@@ -158,6 +164,7 @@ class Unchanged:
     """A model that comes with its sizes."""
 
 
+MINILM_HEAD = 32  # elements of a head of all-MiniLM-L6-v2
 KINDS: dict[str, tuple[Any, Any]] = {
     "minilm": (Sentences, Unchanged),
     "shared": (Sentences, EncoderSizes),
@@ -198,7 +205,30 @@ def read(table: Mapping[str, Any]) -> Settings:
     data, model = KINDS[kind]
     parts: dict[str, Any] = {"data": data, "model": model, "training": Learning, "study": Study, "accelerator": Design}
     made: dict[str, Any] = {name: from_table(part, table.get(name, {}), name) for name, part in parts.items()}
+    _check_heads(made["accelerator"], *heads_of(kind, made["data"], made["model"]))
     return Settings(kind=kind, seed=seed_of(table), **made)
+
+
+def heads_of(kind: str, data: Any, model: Any) -> tuple[int, int]:
+    """Elements of a head and the most keys of a query, before any model is made."""
+    if kind == "minilm":
+        return MINILM_HEAD, data.length
+    keys = {"shared": lambda: data.length, "gpt": lambda: model.context, "pictures": lambda: model.tokens}[kind]()
+    return model.width // model.heads, keys
+
+
+def _check_heads(design: Design, head: int, keys: int) -> None:
+    """Raises before anything is trained what the accelerator would refuse after it."""
+    most = 2 ** (EXACT - design.bits)
+    if head > most:
+        raise ValueError(f"accelerator.bits: products of {design.bits} bits are exact for heads of at most {most} "
+                         f"elements; got heads of {head}; fewer bits, or more heads of model.width")  # fmt: skip
+    tile = design.tile
+    room = tile.room(head)
+    if keys > room:
+        raise ValueError(f"accelerator.keys: the buffers hold {room} keys of {tile.mapping(head)}; got up to {keys}; "
+                         f"give accelerator.keys = {math.ceil(design.keys * keys / room)}, or shorter "
+                         "sequences")  # fmt: skip
 
 
 def _share(field: str, value: float) -> None:

@@ -174,6 +174,8 @@ def test_two_keys_a_unit():
             lambda: table_of(7 * np.ones((1, 2, 2), int), np.ones((1, 2, 2), bool)),
             "cycles: expected 0 to T = 6; got 7 to 7",
         ),
+        (lambda: sweep([], tile=Tile(units=6), costs=COSTS, head=64), "traces: expected at least one batch"),
+        (lambda: table_of(np.full((1, 2, 2), np.nan), np.ones((1, 2, 2), bool)), "cycles: expected integers"),
         (lambda: energy(one_pair(), Tile(units=6), COSTS, decision="margins"), "decision.*got 'margins'"),
         (lambda: table_of(np.zeros((1, 2, 2), int), np.ones((1, 2, 2), bool)), "kept: expected survivors among valid"),
         (lambda: Work(head=64, pairs=1, steps=1, bits=2, kept=2, cycles=1), "Work.kept.*at most the pairs"),

@@ -81,6 +81,9 @@ def test_thresholds_are_made_on_the_host():
     for step in (0.0, -1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match="step_k: expected finite steps above 0"):
             integer_threshold(0.0, 0.1, step, 64, 12)
+    for absmax in (-1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="step_of: absmax: expected numbers >= 0"):
+            step_of(absmax, 12)
     with pytest.raises(TypeError, match="step_q: expected a concrete number"):
         jax.jit(lambda s: integer_threshold(0.0, s, 0.1, 64, 12))(0.1)
     with pytest.raises(ValueError, match="head_dim: expected an integer from 1 to 256; got 512"):

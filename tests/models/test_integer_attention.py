@@ -48,11 +48,12 @@ def test_of_many_bits_it_is_the_float_attention():
     """And of four it is not; causal, with a threshold a head."""
     q, k, v = qkv()
     cuts = np.asarray([-0.2, 0.3, 9.0])
-    exact = PrunedAttention(cuts, hard=True)(q, k, v, is_causal=True)
+    causal = nnx.jit(lambda attend, *qkv: attend(*qkv, is_causal=True))
+    exact = causal(PrunedAttention(cuts, hard=True), q, k, v)
     error = {}
     for bits in (4, 16):
         steps = tuple(float(integers.step_of(float(jnp.abs(x).max()), bits)) for x in (q, k))
-        found = IntegerAttention(cuts, steps, head_dim=8, bits=bits)(q, k, v, is_causal=True)
+        found = causal(IntegerAttention(cuts, steps, head_dim=8, bits=bits), q, k, v)
         error[bits] = float(jnp.abs(found - exact).max())
     assert error[16] < 1e-3 < error[4]
     assert float(jnp.abs(found[:, :, 2]).max()) == 0  # all scores of the last head are pruned
@@ -63,7 +64,8 @@ def test_a_model_decides_on_integers_and_others_are_left_alone():
     x = qkv(heads=1, d=16)[0][:, :, 0]
     copy = with_integers(model, [-9.0], [(3e-3, 3e-3)], 12)
     assert isinstance(model.attention_fn, PrunedAttention)
-    nearly = np.abs(np.asarray(nnx.jit(lambda m, x: m(x))(copy, x) - model(x)))
+    run = nnx.jit(lambda m, x: m(x))
+    nearly = np.abs(np.asarray(run(copy, x)) - np.asarray(run(model, x)))
     assert 0 < nearly.max() < 0.01
     with pytest.raises(ValueError, match="threshold: expected numbers"):
         with_integers(model, [np.nan], [(1e-3, 1e-3)], 12)
@@ -73,12 +75,13 @@ def test_a_model_decides_on_integers_and_others_are_left_alone():
 
 def test_traces_of_several_lengths_are_one_with_the_same_counts():
     traces = []
-    for length, seed in ((5, 0), (8, 1), (20, 2), (7, 3)):
+    for length, seed in ((5, 0), (8, 1), (20, 2)):
         where = jnp.tri(length, dtype=bool)[None, None] & jnp.ones((2, 1, 1, 1), bool)
         traces.append(Trace(*qkv(length, seed=seed), None, where))
     found = padded(traces)
-    assert [t.query.shape for t in found] == [(6, 8, 3, 8), (2, 20, 3, 8)]
-    assert [len(t.query) for t in padded(traces, most=1)] == [1] * 8
-    counted = [[np.stack(attention.count(attention.scores(t.query, t.key), 0.2, t.where)) for t in each]
-               for each in (traces, found)]  # fmt: skip
-    np.testing.assert_array_equal(np.sum(counted[0], 0), np.sum(counted[1], 0))
+    assert [t.query.shape for t in found] == [(4, 8, 3, 8), (2, 20, 3, 8)]
+    assert [len(t.query) for t in padded(traces, most=1)] == [1] * 6
+    count = jax.jit(lambda t: attention.count(attention.scores(t.query, t.key), 0.2, t.where))
+    counted = [np.sum([np.stack(count(t)) for t in each], 0) for each in (traces, found)]
+    np.testing.assert_array_equal(*counted)
+    assert counted[0][0].tolist() == [2 * (15 + 36 + 210)] * 3  # valid pairs of a head

@@ -74,9 +74,17 @@ def test_points_say_what_was_pruned_and_what_it_saved(results):
         assert pruned.sum() + kept.sum() == whole["pairs"] == point["audit"]["pairs"]
         assert kept[:12].sum() == 0  # survivors take all bits
         assert whole["energy_ratio"] == pytest.approx(whole["energy_ratio_pruning"] * whole["energy_ratio_termination"])
+        assert point["mapping"] == "heads of 4 elements on 64 lanes, in the baseline likewise; 60 lanes idle"
+        assert {r["head"] for r in point["rows"] if r["layer"] == "all"} == {None}
+        assert point["integers"]["quality"] == pytest.approx(point["quality"], abs=0.051)  # an example more or less
+        assert point["integers"]["difference"]["n"] == 20
+    assert {r["pairs"] for r in learned["sweep"]} == {learned["audit"]["pairs"]}  # all traced batches
+    assert [sum(parts.values()) > 0 for parts in results["area"].values()] == [True] * 3
+    assert task["dense_integers"]["quality"] == pytest.approx(task["dense"], abs=0.051)
     assert free["rivals"] == []
     rates = {r["mode"]: r["pruning_rate"] for r in learned["rivals"]}
     assert set(rates) == {"learned", "top_k", "predicted", "adaptive"}
+    assert all(0 < r["dropped"] < r["pruning_rate"] + 0.2 for r in learned["rivals"])
     assert max(rates.values()) - min(rates.values()) < 0.15  # compared at about the same share
     assert len(task["history"]["0.1"]["thresholds"]) == 5
 
@@ -85,7 +93,9 @@ def test_points_say_what_was_pruned_and_what_it_saved(results):
 def test_the_report_is_one_page_with_all_figures(folder):
     page = (folder / "report.html").read_text()
     assert page.count("<img") == 6
-    assert "not the paper's tables" in " ".join(page.split())
+    words = " ".join(page.split())
+    for told in ("not the paper's tables", "Area of the tile", "NAND2", "By length", "weight dropped", "60 lanes idle"):
+        assert told in words, told
 
 
 @pytest.mark.slow
@@ -113,6 +123,16 @@ def test_an_interrupted_run_continues_to_the_same_numbers(config, folder, result
         ({"study": {"penalties": [-1.0]}}, "study.penalties: expected numbers >= 0; got -1.0"),
         ({"accelerator": {"kind": "gpu"}}, "accelerator.kind: expected one of"),
         ({"accelerator": {"costs": "tsmc3"}}, "leopard65"),
+        (
+            {"kind": "gpt", "model": {"context": 1024}},
+            "accelerator.keys: the buffers hold 512 keys of heads of 32 elem"
+            ".*got up to 1024; give accelerator.keys = 1024",
+        ),
+        ({"kind": "gpt", "model": {"width": 256, "heads": 2, "context": 512}}, "256 keys of .*: 2 passes.*keys = 1024"),
+        (
+            {"kind": "pictures", "model": {"width": 600, "heads": 2}, "accelerator": {"bits": 16}},
+            "accelerator.bits: products of 16 bits are exact for heads of at most 256 elements; got heads of 300",
+        ),
         ({"trainig": {}}, "unknown key 'trainig'; did you mean 'training'"),
     ],
 )
