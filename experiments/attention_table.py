@@ -51,7 +51,8 @@ def points(task: dict) -> None:
     data = task["data"]
     print(f"{data['name']} ({data['train']:,} to train on, {data['test']:,} tested, checksum {data['checksum']}), seed "
           f"{task['seed']}; quality in {unit}.\n")  # fmt: skip
-    rows = [["none", f"{factor * task['dense']:.2f}", *[""] * 9],
+    rows = [[f"({task['baseline'][0]})", f"{factor * task['baseline'][1]:.2f}", *[""] * 9],
+            ["none", f"{factor * task['dense']:.2f}", *[""] * 9],
             ["none, trained on", f"{factor * task['longer']:.2f}", *[""] * 9]]  # fmt: skip
     for kind, point in points_of(task):
         whole = next(r for r in point["rows"] if r["layer"] == "all")

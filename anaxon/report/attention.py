@@ -97,7 +97,8 @@ def _points(task: dict[str, Any], record: dict[str, Any]) -> str:
     data = task["data"]
     design = record["config"]["accelerator"]
     head = [*POINT[:5], f"cycles of {-(-design['bits'] // design['per_cycle'])}", *POINT[6:]]
-    rows = [["none", f"{factor * task['dense']:.2f}", *[""] * 11],
+    rows = [[f"({escape(task['baseline'][0])})", f"{factor * task['baseline'][1]:.2f}", *[""] * 11],
+            ["none", f"{factor * task['dense']:.2f}", *[""] * 11],
             ["none, trained on", f"{factor * task['longer']:.2f}", *[""] * 11]]  # fmt: skip
     for kind, point in points_of(task):
         row, difference = whole(point), point["difference"]

@@ -80,7 +80,8 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
 
 def _free(made: Prepared) -> Content:
     """The dense model and the training-free curve: thresholds by calibration alone."""
-    return _curve(made, made.dense, made.cuts)
+    arrays, facts = _curve(made, made.dense, made.cuts)
+    return arrays, facts | {"baseline": made.task.baseline()}
 
 
 def _longer(made: Prepared) -> Content:
@@ -147,9 +148,9 @@ def _task(settings: Settings, parts: dict[str, Content], name: str, seed: int) -
         difference = paired([own["quality"] - on["quality"]], settings.study.resamples)
         trained.append(found["points"][0] | {"difference": difference})
         history[f"{penalty:g}"] = {k: own[k].tolist() for k in ("loss", "share", "thresholds")}
-    return {"name": name, "seed": seed, "data": facts["task"], "unit": facts["unit"], "dense": facts["quality"],
-            "longer": trained_on["quality"], "free": free, "after": after, "learned": trained,
-            "history": history}  # fmt: skip
+    return {"name": name, "seed": seed, "data": facts["task"], "unit": facts["unit"], "baseline": facts["baseline"],
+            "dense": facts["quality"], "longer": trained_on["quality"], "free": free, "after": after,
+            "learned": trained, "history": history}  # fmt: skip
 
 
 def _calibrated(settings: Settings, part: Content) -> list[dict[str, Any]]:
@@ -216,6 +217,8 @@ def summary(written: dict[str, Any], path: Path, console: Console) -> None:
                   box=None, pad_edge=False)  # fmt: skip
     for found in written["tasks"]:
         factor = found["unit"][1]
+        told, quality = found["baseline"]
+        shown.add_row(found["name"], f"({told})", f"{factor * quality:.2f}", "", "", "", "", "")
         shown.add_row(found["name"], "none", f"{factor * found['dense']:.2f}", "", "", "", "", "")
         shown.add_row(found["name"], "none, trained on", f"{factor * found['longer']:.2f}", "", "", "", "", "")
         for told, point in points_of(found):
