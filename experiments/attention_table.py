@@ -55,8 +55,9 @@ def points(task: dict) -> None:
     data = task["data"]
     print(f"{data['name']} ({data['train']:,} to train on, {data['test']:,} tested, checksum {data['checksum']}), seed "
           f"{task['seed']}; quality in {unit}.\n")  # fmt: skip
-    rows = [[told, f"{factor * task[name]:.2f}", "", *integers(task[f"{name}_integers"], factor), *[""] * 8]
-            for told, name in (("none", "dense"), ("none, trained on", "longer"))]  # fmt: skip
+    rows = [[f"({task['baseline'][0]})", f"{factor * task['baseline'][1]:.2f}", *[""] * 11]]
+    rows += [[told, f"{factor * task[name]:.2f}", "", *integers(task[f"{name}_integers"], factor), *[""] * 8]
+             for told, name in (("none", "dense"), ("none, trained on", "longer"))]  # fmt: skip
     for kind, point in points_of(task):
         whole = next(r for r in point["rows"] if r["layer"] == "all")
         emptied = sum(point["layers"]["emptied"]) / max(1, sum(point["layers"]["rows"]))

@@ -1,7 +1,7 @@
 """Questions about stories as arrays: the statements before each as memories, the newest first."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import numpy as np
@@ -76,6 +76,17 @@ def questions(stories: list[Story], known: tuple[str, ...], memories: int = 50) 
         supports.append(len(story[i].supports))
     whole = lambda x: np.asarray(x, np.int32)  # noqa: E731
     return Questions(read, question, whole(answer), whole(valid), whole(supports))
+
+
+def trimmed(parts: list[Questions]) -> list[Questions]:
+    """The same without memories that no question of any part has: half of the work, where half of them are padding."""
+    most = max(int(part.valid.max()) for part in parts)
+    return [replace(part, memories=part.memories[:, :most]) for part in parts]
+
+
+def first(asked: Questions, count: int) -> Questions:
+    """The first so many, or all."""
+    return Questions(**{f.name: getattr(asked, f.name)[:count] for f in fields(asked)})
 
 
 def _write(row: np.ndarray, text: str, codes: dict[str, int]) -> None:

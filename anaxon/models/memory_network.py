@@ -7,6 +7,7 @@ A threshold per hop prunes memories before the softmax (Li et al., ISCA 2022, ar
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,14 @@ class MemorySize:
         integer("model.memories", self.memories, 1, 4096)
 
 
+class Hops(NamedTuple):
+    """What every hop compares: states `[hops, batch, width]`, memories `[hops, batch, memories, width]`, scores."""
+
+    states: Array
+    stored: Array
+    scores: Array
+
+
 class MemoryNetwork(nnx.Module):
     """Answers questions from memories; weights have the standard deviation 0.1 at the start."""
 
@@ -59,6 +68,13 @@ class MemoryNetwork(nnx.Module):
           valid: memories there are, `[batch]`.
           softmax: weights from (scores, threshold, where): `dense`, `linear`, `pruned_softmax` or `soft_softmax`.
         """
+        state, hops = self.read(memories, question, valid, softmax)
+        return state @ self.embedding[self.hops].T, hops.scores
+
+    def read(
+        self, memories: Array, question: Array, valid: Array, softmax: Softmax | None = None
+    ) -> tuple[Array, Hops]:
+        """The state after all hops `[batch, width]`, and what each compared; arguments as a call's."""
         weigh = softmax or dense
         where = jnp.arange(memories.shape[1]) < valid[:, None]
         words = self.embedding.shape[1]
@@ -68,10 +84,11 @@ class MemoryNetwork(nnx.Module):
         stored = self._embedded(told, 0) + self.age[0][: memories.shape[1]]
         for hop in range(self.hops):
             x = jnp.einsum("bd,bmd->bm", state, stored)
+            compared = (state, stored, x)
             stored = self._embedded(told, hop + 1) + self.age[hop + 1][: memories.shape[1]]
             state = state + jnp.einsum("bm,bmd->bd", weigh(x, self.threshold[hop], where), stored)
-            found.append(x)
-        return state @ self.embedding[self.hops].T, jnp.stack(found)
+            found.append(compared)
+        return state, Hops(*map(jnp.stack, zip(*found, strict=True)))
 
     def _embedded(self, bag: Array, number: int) -> Array:
         """Position encoding is affine in the place along the embedding: two bags of words, `[..., width]`."""

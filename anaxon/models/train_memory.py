@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import cache, partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import optax
 
 from anaxon.attention import Softmax, kept, pruned_softmax, quantile_threshold
 from anaxon.check import integer, number
-from anaxon.data.story_questions import Questions
+from anaxon.data.story_questions import Questions, first
 from anaxon.models.memory_network import dense, linear, smooth_l0, soft
 from anaxon.types import Array
 
@@ -73,6 +74,14 @@ class MemoryTraining:
         return self.pruning + self.settling
 
 
+class History(NamedTuple):
+    """Before learning and after each of its epochs: thresholds, and the share of memories that the hard rule keeps of
+    some questions that are trained on, both `[epochs + 1, hops]`."""
+
+    thresholds: np.ndarray
+    share: np.ndarray
+
+
 def fit_dense(
     fn: Network, params: Params, data: Questions, config: MemoryTraining, on_epoch: OnEpoch = lambda _: None
 ) -> Params:
@@ -99,25 +108,32 @@ def fit_pruned(
     config: MemoryTraining,
     penalty: float,
     on_epoch: OnEpoch = lambda _: None,
-) -> tuple[Params, np.ndarray]:
+) -> tuple[Params, History]:
     """From the dense network: thresholds learned with the weights, the loss `cross entropy + penalty * mean L0`.
 
     Returns:
-      Parameters for the hard rule, and the thresholds after every epoch of learning, `[epochs + 1, hops]`.
+      Parameters for the hard rule, and how they became so.
     """
     params = {**params, "threshold": starting_thresholds(fn, params, data)}
-    history = [np.asarray(params["threshold"])]
+    some = first(data, AT_ONCE)
+    history: list[tuple[np.ndarray, np.ndarray]] = []
 
     def note(now: Params) -> None:
-        history.append(np.asarray(now["threshold"]))
+        share = answered(fn, now, some, pruned_softmax)[1].sum(1) / some.valid.sum()
+        history.append((np.asarray(now["threshold"]), share))
+
+    def after(now: Params) -> None:
+        note(now)
         on_epoch(now)
+
+    note(params)
 
     slow = FINE_TUNING * config.learning_rate
     learning, settled = (slow, config.threshold_rate, penalty), (slow, 0.0, 0.0)
     loss = penalised(fn, config.sharpness, config.band)
-    params = _part(loss, params, data, config, config.pruning, learning, 2, note)
+    params = _part(loss, params, data, config, config.pruning, learning, 2, after)
     params = _part(plain(fn, pruned_softmax), params, data, config, config.settling, settled, 3, on_epoch)
-    return params, np.stack(history)
+    return params, History(*map(np.stack, zip(*history, strict=True)))
 
 
 @cache  # the same function for the same arguments: it is part of what is compiled

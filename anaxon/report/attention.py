@@ -109,8 +109,9 @@ def _points(task: dict[str, Any], record: dict[str, Any]) -> str:
     design = record["config"]["accelerator"]
     head = [*POINT]
     head[3], head[7] = f"on {design['bits']} bits", f"cycles of {-(-design['bits'] // design['per_cycle'])}"
-    rows = [[told, f"{factor * task[name]:.2f}", "", *_integers(task[f"{name}_integers"], factor), *[""] * 10]
-            for told, name in (("none", "dense"), ("none, trained on", "longer"))]  # fmt: skip
+    rows = [[f"({escape(task['baseline'][0])})", f"{factor * task['baseline'][1]:.2f}", *[""] * (len(POINT) - 2)]]
+    rows += [[told, f"{factor * task[name]:.2f}", "", *_integers(task[f"{name}_integers"], factor), *[""] * 10]
+             for told, name in (("none", "dense"), ("none, trained on", "longer"))]  # fmt: skip
     for kind, point in points_of(task):
         row = whole(point)
         emptied = sum(point["layers"]["emptied"]) / max(1, sum(point["layers"]["rows"]))

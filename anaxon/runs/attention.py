@@ -86,7 +86,8 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
 
 def _free(made: Prepared) -> Content:
     """The dense model and the training-free curve: thresholds by calibration alone."""
-    return _curve(made, made.dense, made.cuts)
+    arrays, facts = _curve(made, made.dense, made.cuts)
+    return arrays, facts | {"baseline": made.task.baseline()}
 
 
 def _longer(made: Prepared) -> Content:
@@ -161,9 +162,10 @@ def _task(settings: Settings, parts: dict[str, Content], name: str, seed: int) -
         history[f"{penalty:g}"] = {k: own[k].tolist() for k in ("loss", "share", "thresholds")}
     whole = [_integers(part[0]["quality"], part[0]["integers"], settings.study.resamples)
              for part in (parts[f"{name}-{seed}-free"], (on, trained_on))]  # fmt: skip
-    return {"name": name, "seed": seed, "data": facts["task"], "unit": facts["unit"], "dense": facts["quality"],
-            "longer": trained_on["quality"], "dense_integers": whole[0], "longer_integers": whole[1], "free": free,
-            "after": after, "learned": trained, "history": history}  # fmt: skip
+    return {"name": name, "seed": seed, "data": facts["task"], "unit": facts["unit"], "baseline": facts["baseline"],
+            "dense": facts["quality"], "longer": trained_on["quality"], "dense_integers": whole[0],
+            "longer_integers": whole[1], "free": free, "after": after, "learned": trained,
+            "history": history}  # fmt: skip
 
 
 def _calibrated(settings: Settings, part: Content) -> list[dict[str, Any]]:
@@ -242,6 +244,8 @@ def summary(written: dict[str, Any], path: Path, console: Console) -> None:
                   box=None, pad_edge=False)  # fmt: skip
     for found in written["tasks"]:
         factor = found["unit"][1]
+        told, quality = found["baseline"]
+        shown.add_row(found["name"], f"({told})", f"{factor * quality:.2f}", "", "", "", "", "")
         shown.add_row(found["name"], "none", f"{factor * found['dense']:.2f}", "", "", "", "", "")
         shown.add_row(found["name"], "none, trained on", f"{factor * found['longer']:.2f}", "", "", "", "", "")
         for told, point in points_of(found):

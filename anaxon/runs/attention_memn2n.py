@@ -23,9 +23,12 @@ from anaxon.models.memory_network import MemoryNetwork, dense
 from anaxon.models.train_memory import Network, Params
 from anaxon.runs import memn2n_settings, record
 from anaxon.runs.folder import REPORT, RunFolder
+from anaxon.runs.memn2n_hardware import hardware
 from anaxon.runs.memn2n_settings import SPLITS, Settings
 
 GOAL = 0.9  # of the ceiling
+MEANS = ("mean_cycles", "mean_bits", "speed_up", "speed_up_pruning", "energy_ratio", "energy_ratio_pruning",
+         "energy_ratio_termination")  # fmt: skip
 read = memn2n_settings.read
 
 
@@ -65,10 +68,27 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
             bar.update(shown, description=f"training, {TASKS[task].name}", completed=i * total)
             with folder.phase(task):
                 first, points = _trained(settings, fn, start, task, splits, lambda _: bar.advance(shown))
-            found[task], rows_of = _compared(settings, fn, first, points, splits)
+            found[task], rows_of, chosen = _compared(settings, fn, first, points, splits)
+            found[task]["hardware"] = _hardware(settings, len(known), chosen, splits)
             rows |= {f"{task}/{name}": values for name, values in rows_of.items()}
         bar.update(shown, completed=total * len(data))
-    return _written(settings, folder, {"tasks": found, "pooled": pooled(rows, list(found), settings)}, rows)
+    whole = pooled(rows, list(found), settings) | {"hardware": _means([x["hardware"] for x in found.values()])}
+    return _written(settings, folder, {"tasks": found, "pooled": whole}, rows)
+
+
+def _hardware(settings: Settings, words: int, params: Params, splits: Splits) -> dict[str, Any]:
+    """On the first test questions; the first training questions decide the steps of the integers."""
+    some = story_questions.first
+    model = MemoryNetwork(words, settings.model, rngs=nnx.Rngs(0))
+    known, asked = some(splits.train, train_memory.AT_ONCE), some(splits.test, settings.study.traced)
+    return hardware(model, params, known, asked, settings.accelerator)
+
+
+def _means(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the tasks' rows of all hops, and the sums of their audits."""
+    rows = [x["rows"][-1] for x in found]
+    means = {name: float(np.mean([r[name] for r in rows])) for name in MEANS}
+    return means | {name: sum(x["audit"][name] for x in found) for name in ("pairs", "wrong", "wrong_scores")}
 
 
 def network(settings: Settings, words: int) -> tuple[Network, Params]:
@@ -86,15 +106,15 @@ def _data(settings: Settings) -> tuple[tuple[str, ...], dict[str, Splits]]:
     }
     known = story_questions.vocabulary([story for parts in told.values() for part in parts for story in part])
     arrays = lambda part: story_questions.questions(part, known, settings.model.memories)  # noqa: E731
-    return known, {task: Splits(*map(arrays, parts)) for task, parts in told.items()}
+    return known, {task: Splits(*story_questions.trimmed([arrays(p) for p in parts])) for task, parts in told.items()}
 
 
 class Point(NamedTuple):
-    """A pruned network; `history` are its thresholds after every epoch."""
+    """A pruned network, and how its thresholds and what they keep became so."""
 
     penalty: float
     params: Params
-    history: np.ndarray
+    history: train_memory.History
 
 
 def _trained(
@@ -117,10 +137,10 @@ def _trained(
 
         def learn(penalty: float = penalty) -> cache.Content:
             params, history = train_memory.fit_pruned(fn, first, splits.train, config, penalty, on_epoch)
-            return {**plain(params), "history": history}, {}
+            return {**plain(params), **{f"history/{name}": x for name, x in history._asdict().items()}}, {}
 
         kept = cache.made(file("pruned", penalty=penalty, **named), learn)[0]
-        history = kept.pop("history")
+        history = train_memory.History(*(kept.pop(f"history/{name}") for name in train_memory.History._fields))
         points.append(Point(penalty, _on_device(kept), history))
     return compared, points
 
@@ -131,8 +151,8 @@ def _on_device(arrays: dict[str, np.ndarray]) -> Params:
 
 def _compared(
     settings: Settings, fn: Network, first: Params, points: list[Point], splits: Splits
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Chosen on the validation stories, told on the test stories."""
+) -> tuple[dict[str, Any], dict[str, np.ndarray], Params]:
+    """Chosen on the validation stories, told on the test stories; the chosen network."""
     hops, each = settings.model.hops, settings.data.questions
     limit = train_memory.answered(fn, first, splits.validation, dense)[0].mean() - settings.study.allowed
     tried = []
@@ -146,13 +166,9 @@ def _compared(
     before = train_memory.answered(fn, first, test, dense)[0]
     after, kept = train_memory.answered(fn, points[best].params, test, pruned_softmax)
     rows = {"dense": before, "pruned": after, "kept": kept, "valid": test.valid, "supports": test.supports,
-            "history": points[best].history}  # fmt: skip
-    return {
-        **told(rows, hops, each),
-        "tried": tried,
-        "penalty": points[best].penalty,
-        "thresholds": points[best].params["threshold"],
-    }, rows
+            **{f"history/{name}": x for name, x in points[best].history._asdict().items()}}  # fmt: skip
+    facts = {"tried": tried, "penalty": points[best].penalty, "thresholds": points[best].params["threshold"]}
+    return told(rows, hops, each) | facts, rows, points[best].params
 
 
 def pruning_rate(kept: np.ndarray, valid: np.ndarray) -> float:
@@ -205,12 +221,15 @@ def _written(
 
 def summary(written: dict[str, Any], path: Path, console: Console) -> None:
     """Prints the few numbers that matter, and where the rest is."""
-    shown = Table("task", "dense", "pruned", "95 % of the difference", "pruning rate", "ceiling", "of it",
-                  "emptied hops", box=None, pad_edge=False)  # fmt: skip
-    for name, line in (*((TASKS[t].name, x) for t, x in written["tasks"].items()), ("all", written["pooled"])):
+    shown = Table("task", "dense", "pruned", "difference, 95 %", "rate", "ceiling", "of it", "emptied", "speed-up",
+                  "energy", box=None, pad_edge=False)  # fmt: skip
+    for name, line in (*written["tasks"].items(), ("all", written["pooled"])):
         low, high = line["difference"]["ci95"]
+        saved = line["hardware"]["rows"][-1] if name in written["tasks"] else line["hardware"]
         shown.add_row(name, f"{line['dense']['mean']:.1%}", f"{line['pruned']['mean']:.1%}",
-                      f"{100 * low:+.2f} to {100 * high:+.2f}", f"{line['rate']:.1%}", f"{line['ceiling']:.1%}",
-                      f"{line['of_ceiling']:.1%}", f"{np.mean(line['emptied']):.1%}")  # fmt: skip
+                      f"{100 * line['difference']['mean']:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]",
+                      f"{line['rate']:.1%}", f"{line['ceiling']:.1%}", f"{line['of_ceiling']:.1%}",
+                      f"{np.mean(line['emptied']):.1%}", f"{saved['speed_up']:.2f} x", f"{saved['energy_ratio']:.2f} x",
+                      )  # fmt: skip
     console.print(shown)
     console.print(f"Report: {path / REPORT}", soft_wrap=True, highlight=False)

@@ -20,6 +20,7 @@ from anaxon.runs.attention_settings import Settings
 from anaxon.types import Array
 
 Epoch = Callable[[np.random.Generator], Iterator["Batch"]]
+Baseline = tuple[str, float]  # what it is called, its quality
 
 
 class Batch(NamedTuple):
@@ -44,6 +45,7 @@ class Task:
       loss: of every row.
       unit: of a difference of quality, and how many of it are 1.
       facts: name, sizes and checksum of the data.
+      baseline: makes the name of something simple, and its quality on the test split.
       trained: an NNX filter of the parameters that are trained.
     """
 
@@ -56,6 +58,7 @@ class Task:
     loss: Callable[[Array, Array], Array]
     unit: tuple[str, float]
     facts: dict[str, Any]
+    baseline: Callable[[], Baseline]
     trained: Any = nnx.Param
 
 
@@ -93,6 +96,8 @@ def nats(logits: Array, symbols: Array) -> Array:
 FROZEN_EMBEDDINGS = nnx.All(nnx.Param, nnx.Not(nnx.PathContains("embeddings")))
 CROSS_ENTROPY = optax.softmax_cross_entropy_with_integer_labels
 POINTS = ("points of accuracy", 100.0)
+# 0.01 is 1 % of perplexity: a goal of 0.2 reads alike for both units.
+NATS = ("log-likelihood of a character, hundredths of a nat (1 is 1 % of perplexity)", 100.0)
 
 
 def _texts(settings: Settings, source: str, seed: int) -> Task:
@@ -113,6 +118,7 @@ def _texts(settings: Settings, source: str, seed: int) -> Task:
         unit=POINTS,
         facts={"name": source, "classes": len(found.classes), "train": len(train), "test": len(test),
                "length": data.length, "checksum": found.checksum},
+        baseline=lambda: _commonest(labels, found.test.labels),
         trained=FROZEN_EMBEDDINGS if settings.kind == "minilm" else nnx.Param,
     )  # fmt: skip
 
@@ -132,6 +138,22 @@ def _classifier(
     return classify.Classifier(encoder, classify.logistic_head(vectors, labels, classes))
 
 
+def _commonest(labels: np.ndarray, tested: np.ndarray) -> Baseline:
+    return "always the commonest class", float(np.mean(tested == np.bincount(labels).argmax()))
+
+
+def _linear(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], classes: int) -> Baseline:
+    pixels = [x.reshape(len(x), -1) for x, _ in (train, test)]
+    head = classify.logistic_head(pixels[0], train[1], classes, penalty=10.0)
+    hits = np.argmax(pixels[1] @ head.kernel + head.bias, -1) == test[1]
+    return "a linear classifier of the pixels", float(np.mean(hits))
+
+
+def _unigram(train: np.ndarray, targets: np.ndarray, symbols: int) -> Baseline:
+    share = (np.bincount(train, minlength=symbols) + 1) / (len(train) + symbols)
+    return "how often each character is", float(np.mean(np.log(share[targets])))
+
+
 def _row(batch: token_batches.TokenBatch, labels: np.ndarray) -> Batch:
     return Batch((batch.tokens, batch.mask), labels[batch.index], batch.index)
 
@@ -142,7 +164,8 @@ def _pictures(settings: Settings, name: str, seed: int) -> Task:
     facts = {"name": found.name, "train": len(found.train.labels), "test": len(found.test.labels),
              "checksum": found.checksum}  # fmt: skip
     splits = [(s.features.astype(np.float32), s.labels) for s in (found.train, found.test)]
-    return _arrays(settings, name, model, splits, correct, CROSS_ENTROPY, POINTS, facts)
+    linear = lambda: _linear(splits[0], splits[1], 10)  # noqa: E731
+    return _arrays(settings, name, model, splits, correct, CROSS_ENTROPY, POINTS, facts, linear)
 
 
 def _characters(settings: Settings, name: str, seed: int) -> Task:
@@ -152,7 +175,8 @@ def _characters(settings: Settings, name: str, seed: int) -> Task:
     rng = np.random.default_rng(0)
     splits = [_cut(codes, size, n, rng) for codes, n in ((found.train, data.train), (found.test, data.test))]
     facts = {"name": found.name, "train": data.train, "test": data.test, "checksum": found.checksum}
-    return _arrays(settings, name, model, splits, lambda z, y: -nats(z, y), nats, ("nats a character", 1.0), facts)
+    unigram = lambda: _unigram(found.train, splits[1][1], len(found.symbols))  # noqa: E731
+    return _arrays(settings, name, model, splits, lambda z, y: -nats(z, y), nats, NATS, facts, unigram)
 
 
 def _cut(codes: np.ndarray, size: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -163,7 +187,7 @@ def _cut(codes: np.ndarray, size: int, count: int, rng: np.random.Generator) -> 
 
 def _arrays(
     settings: Settings, name: str, model: nnx.Module, splits: list[tuple[np.ndarray, np.ndarray]], quality: Any,
-    loss: Any, unit: tuple[str, float], facts: dict[str, Any],
+    loss: Any, unit: tuple[str, float], facts: dict[str, Any], baseline: Callable[[], Baseline],
 ) -> Task:  # fmt: skip
     """A task of examples that are all of one size."""
     (x, y), tested = splits
@@ -171,7 +195,7 @@ def _arrays(
     epoch = lambda rng: _slices(x, y, rng.permutation(len(x))[: len(x) // size * size], size)  # noqa: E731
     test = list(_slices(*tested, np.arange(len(tested[0])), min(size, len(tested[0]))))
     some = list(_slices(x, y, np.arange(min(256, len(x))), min(size, len(x))))
-    return Task(name, model, epoch, some, test, quality, loss, unit, facts)
+    return Task(name, model, epoch, some, test, quality, loss, unit, facts, baseline)
 
 
 def _slices(x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""The configuration of the memory network job: stories, network, training, what is compared."""
+"""The configuration of the memory network job: stories, network, training, what is compared, which accelerator."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from anaxon.check import choice, integer, number
 from anaxon.data.stories import TASKS
 from anaxon.models.memory_network import MemorySize
 from anaxon.models.train_memory import MemoryTraining
+from anaxon.runs.attention_settings import Design
 from anaxon.runs.config import from_table, seed_of
 from anaxon.settings import check_keys
 
@@ -37,11 +38,13 @@ class Study:
       penalties: of the share of memories that is kept; one network is trained for each, from the dense one.
       allowed: the accuracy that a network may lose on the validation stories; of those that do, the one that prunes
         most is tested, or the one that loses least.
+      traced: test questions of each task whose states and memories go through the accelerator.
     """
 
     tasks: tuple[str, ...] = tuple(TASKS)
     penalties: tuple[float, ...] = (0.1, 0.3, 1.0)
     allowed: float = 0.005
+    traced: int = 500
 
     def __post_init__(self) -> None:
         for name in self.tasks:
@@ -49,9 +52,10 @@ class Study:
         for value in self.penalties:
             number("study.penalties", value, "numbers > 0", low=0.0, open_low=True)
         number("study.allowed", self.allowed, "a share of questions >= 0", low=0.0)
+        integer("study.traced", self.traced, 1, 10**6)
 
 
-SECTIONS = {"data": StoryData, "model": MemorySize, "training": MemoryTraining, "study": Study}
+SECTIONS = {"data": StoryData, "model": MemorySize, "training": MemoryTraining, "study": Study, "accelerator": Design}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Settings:
     model: MemorySize
     training: MemoryTraining
     study: Study
+    accelerator: Design
 
     @property
     def record(self) -> dict[str, Any]:

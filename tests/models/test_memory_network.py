@@ -108,12 +108,25 @@ def test_training_answers_and_prunes(learned):
     hits, kept = train_memory.answered(fn, pruned, test, pruned_softmax)
     assert before > 0.9 and hits.mean() > before - 0.04
     assert 1 - kept.sum() / (3 * test.valid.sum()) > 0.5
-    assert history.shape == (11, 3) and history[-1].sum() > history[0].sum()
-    np.testing.assert_array_equal(history[-1], pruned["threshold"])
+    thresholds = history.thresholds
+    assert thresholds.shape == history.share.shape == (11, 3) and thresholds[-1].sum() > thresholds[0].sum()
+    np.testing.assert_array_equal(thresholds[-1], pruned["threshold"])
+    assert history.share[0].mean() > 0.9 > 0.6 > history.share[-1].mean()
 
 
 @pytest.mark.slow
 def test_the_first_thresholds_prune_little(learned):
     fn, first, _, history, test = learned
-    kept = train_memory.answered(fn, {**first, "threshold": history[0]}, test, dense)[1]
+    kept = train_memory.answered(fn, {**first, "threshold": history.thresholds[0]}, test, dense)[1]
     assert 1 - kept.sum() / (3 * test.valid.sum()) == pytest.approx(train_memory.START, abs=0.03)
+
+
+def test_trimmed_questions_are_answered_alike():
+    told = stories("two", 4, seed=1)
+    known = story_questions.vocabulary(told)
+    whole = story_questions.questions(told, known, 40)
+    (short,) = story_questions.trimmed([whole])
+    assert short.memories.shape[1] == whole.valid.max() < 40 and len(story_questions.first(short, 3)) == 3
+    fn, params = functional(MemoryNetwork(len(known), MemorySize(width=8, memories=40), rngs=nnx.Rngs(0)))
+    one, other = (jax.jit(fn)(params, x.memories, x.question, x.valid)[0] for x in (whole, short))
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

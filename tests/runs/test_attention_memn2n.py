@@ -59,8 +59,10 @@ def test_rows_and_rates(finished):
     assert line["rate"] == pytest.approx(1 - rows["single/kept"].sum() / (2 * valid.sum()))
     assert line["ceiling"] == pytest.approx(1 - rows["single/supports"].sum() / (2 * valid.sum()))
     np.testing.assert_allclose(line["emptied"], (rows["single/kept"] == 0).mean(1))
-    assert np.all(rows["single/kept"] <= valid) and rows["single/history"].shape == (4, 2)
+    assert np.all(rows["single/kept"] <= valid) and rows["single/history/thresholds"].shape == (4, 2)
     assert record["pooled"]["questions"] == 72
+    assert np.all(np.abs(np.diff(rows["single/history/share"], axis=0)) <= 1)
+    assert record["pooled"]["hardware"]["wrong"] == 0 < record["pooled"]["hardware"]["pairs"]
 
 
 @pytest.mark.slow
@@ -73,7 +75,7 @@ def test_a_run_that_continues_finds_its_networks(finished):
 @pytest.mark.slow
 def test_the_page_is_one_file(finished):
     page = (finished / "run/report.html").read_text()
-    assert page.count("data:image/png;base64,") == 2 and "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/png;base64,") == 4 and "http" not in page.replace("http-equiv", "")
     assert "one supporting fact" in page and "ceiling" in page
 
 
