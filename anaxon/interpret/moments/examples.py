@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from anaxon.interpret import paths
 from anaxon.interpret.moments.expected import check_apart, check_followed
 from anaxon.interpret.plan import Plan
 from anaxon.interpret.program import check_weights
@@ -25,6 +26,8 @@ def checked(fn: Callable[..., Any], found: Callable[[Plan, PyTree, tuple[PyTree,
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Any:
         check_weights(plan, params)
         check_followed(plan)
+        for name, leaf in zip(*paths.flatten(params)[:2], strict=True):
+            _check_finite(name, leaf)
         _check_inputs(inputs)
         check_apart(digital, params, inputs)
         return found(plan, params, inputs)
@@ -40,11 +43,17 @@ def _check_inputs(inputs: tuple[PyTree, ...]) -> None:
     for path, leaf in leaves:
         name = "inputs" + jax.tree_util.keystr(path)
         if jnp.ndim(leaf) == 0:
-            raise ValueError(f"{name}: expected a leading axis of examples; got a single number (`x[None]` adds the axis)")
+            raise ValueError(f"{name}: expected a leading axis of examples; got a single number (`x[None]` adds one)")
         count = count or (name, jnp.shape(leaf)[0])
         if jnp.shape(leaf)[0] != count[1]:
             raise ValueError(f"{name}: expected {count[1]} examples as in {count[0]}; got shape {jnp.shape(leaf)}")
-        if is_concrete(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-            with jax.ensure_compile_time_eval():
-                if not bool(jnp.all(jnp.isfinite(leaf))):
-                    raise ValueError(f"{name}: expected finite numbers; got some that are not")
+        _check_finite(name, leaf)
+
+
+def _check_finite(name: str, leaf: Any) -> None:
+    """Where it is known."""
+    if not is_concrete(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        return
+    with jax.ensure_compile_time_eval():
+        if not bool(jnp.all(jnp.isfinite(leaf))):
+            raise ValueError(f"{name}: expected finite numbers; got some that are not")

@@ -22,11 +22,12 @@ from anaxon.interpret.moments.expected import expected
 from anaxon.interpret.moments.ledger import Ledger, Random, check_size
 from anaxon.interpret.moments.products import NEAREST, REACH
 from anaxon.interpret.moments.reads import Columns, read
+from anaxon.interpret.moments.rounding import converted
 from anaxon.interpret.placed import Placed
 from anaxon.interpret.plan import Chip, Plan
 from anaxon.interpret.product import Product, product_of
 from anaxon.interpret.values import Joined, Param
-from anaxon.normal import clip_moments
+from anaxon.normal import Clip, clip_moments
 from anaxon.numerics import absmax, safe_scale
 from anaxon.types import Array, PyTree, is_concrete
 
@@ -136,11 +137,31 @@ class Propagation(trace.Walk):
         if hw.dac is None:
             return limited, limit
         settled = chains.settle(self.ledger, limited, weight.path)
-        variance = self.ledger.variance(settled)
-        moving = self._moving(operand) * (variance > 0) / (12 * hw.dac.levels**2)
-        exact = jnp.where(variance > 0, settled.mean, hw.dac.encode(settled.mean, jnp.ones_like(limit)))
-        certain = self.ledger.derive(exact, [settled], [lambda v: v], weight.path)
-        return self.ledger.with_noise(certain, moving, weight.path), limit
+        return self._rounded(operand, settled, limit, hw.dac, weight.path), limit
+
+    def _rounded(self, operand: Random | Chain, limited: Random, limit: Array, dac: Any, where: str) -> Random:
+        """The DAC's codes of a value limited to [-1, 1], from those of the normal value behind it."""
+        variance = self.ledger.variance(limited)
+        mean, spread = self._behind(operand)
+        mean, spread = mean / limit, spread / limit**2
+        step = jnp.asarray(1.0 / dac.levels, mean.dtype)
+        codes, smooth = converted(mean, spread, -1.0, 1.0, step), clip_moments(Clip(low=-1.0, high=1.0), mean, spread)
+        moving, slope = self._moving(operand), smooth.slopes[0, 0]
+        gate = jnp.where(slope > 0, codes.slope / jnp.where(slope > 0, slope, 1.0), 1.0)
+        noise = moving * jnp.maximum(codes.variance - gate**2 * smooth.covariance[0, 0], 0.0) * (variance > 0)
+        shifted = limited.mean + moving * (codes.mean - smooth.mean[0])
+        mean = jnp.where(variance > 0, shifted, dac.encode(limited.mean, jnp.ones_like(limit)))
+        return self.ledger.with_noise(self.ledger.derive(mean, [limited], [lambda v: gate * v], where), noise, where)
+
+    def _behind(self, operand: Random | Chain) -> tuple[Array, Array]:
+        """Mean and variance of a normal value, or of the one that a clipped value would be without its bounds."""
+        base = chains.base_of(operand)
+        variance = self.ledger.variance(base)
+        if isinstance(operand, Chain) and operand.form is None:
+            found = chains.moments_of([operand], base.mean, variance)
+            return found.mean[0], found.covariance[0, 0]
+        form = chains.chain_of(operand).form or Clip()
+        return form.scale * base.mean + form.offset, form.scale**2 * variance
 
     def _moving(self, operand: Random | Chain) -> Array:
         """The chance that a value is not held at a bound, a ReLU's zero: that is encoded without any rounding."""
