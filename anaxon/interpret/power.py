@@ -50,8 +50,8 @@ def power(fn: Callable[..., Any]) -> Callable[..., dict[str, Power]]:
     """Transforms `fn` into `(plan, params, *inputs) -> {path: Power}`, the mean over the inputs' leading axis.
 
     Raises:
-      ValueError: for columns that end in a ramp, several pairs for each weight (`weight_bits`), levels in time, cells with a floor, and inputs
-        without a calibrated range, whose full scale would be that of the batch.
+      ValueError: for columns that end in a ramp, several pairs for each weight (`weight_bits`), levels in time, cells
+        with a floor, and inputs without a calibrated range, whose full scale would be that of the batch.
     """
 
     @jax.jit
