@@ -8,6 +8,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from anaxon.normal import Clip, clip_moments, folded_mean, function_moments, hermite
+from anaxon.normal import relu_covariance as exact_covariance
 
 
 def relu_covariance(mean, variance, block, orders):
@@ -115,3 +116,35 @@ def test_folded_mean():
     mu, s = 0.3, 0.5
     golden = s * np.sqrt(2 / np.pi) * np.exp(-(mu**2) / (2 * s**2)) + mu * (1 - 2 * norm.cdf(-mu / s))
     assert float(folded_mean(jnp.float32(mu), jnp.float32(s**2))) == pytest.approx(golden, rel=1e-6)
+
+
+def test_relu_covariance_exact_golden():
+    """Spec V3: what the series comes to, six digits listed."""
+    found = exact_covariance(
+        (jnp.float32(0.3), jnp.float32(-0.2)), (jnp.float32(1.0), jnp.float32(0.5)), jnp.float32(0.4)
+    )
+    assert float(found) == pytest.approx(0.112693, abs=6e-7)
+    zero, one = jnp.float32(0.0), jnp.float32(1.0)
+    assert float(exact_covariance((zero, zero), (one, one), jnp.float32(0.9))) == pytest.approx(0.295614, abs=6e-7)
+
+
+def test_relu_covariance_exact_in_float64():
+    with jax.enable_x64(True):
+        r = np.array([-0.99, -0.5, 0.0, 0.3, 0.9, 0.99])
+        zero, s, t = jnp.zeros(6), 0.7, 1.9
+        ours = exact_covariance((zero, zero), (zero + s**2, zero + t**2), jnp.asarray(r * s * t))
+        arcsine = s * t * (r * (np.pi / 2 + np.arcsin(r)) + np.sqrt(1 - r**2) - 1) / (2 * np.pi)
+        np.testing.assert_allclose(ours, arcsine, rtol=1e-12, atol=1e-15)
+        mean, variance = (0.3, -0.2), np.array([1.0, 0.5])
+        ours = exact_covariance(tuple(map(jnp.float64, mean)), tuple(map(jnp.float64, variance)), jnp.float64(0.4))
+        assert float(ours) == pytest.approx(relu_covariance(mean, variance, 0.4, 60), rel=1e-12)
+        assert float(ours) == pytest.approx(given_one(mean, variance, 0.4), rel=1e-10)
+
+
+def given_one(mean, variance, block):
+    """`Cov(max(X, 0), max(Y, 0))`, one integral over X of the mean given X."""
+    (m, n), (v, w) = mean, variance
+    s, rest = v**0.5, (w - block**2 / v) ** 0.5
+    relu = lambda mu, sd: mu * norm.cdf(mu / sd) + sd * norm.pdf(mu / sd)  # noqa: E731
+    inner = lambda x: x * relu(n + block / v * (x - m), rest) * norm.pdf(x, m, s)  # noqa: E731
+    return quad(inner, 0, m + 12 * s, epsabs=1e-14)[0] - relu(m, s) * relu(n, w**0.5)

@@ -138,10 +138,17 @@ def observed(
     return out, machine.scope.stats
 
 
-def walked(fn: Callable[..., Any], machine: Simulator, chip: Chip, params: PyTree | None, *inputs: PyTree) -> Any:
+def walked(
+    fn: Callable[..., Any],
+    machine: Simulator,
+    chip: Chip,
+    params: PyTree | None,
+    *inputs: PyTree,
+    kind: type[trace.Walk] = trace.Walk,
+) -> Any:
     """The function's result on a chip, as a machine reads it."""
     jaxpr, out_tree, values = opened(fn, chip, params, *inputs)
-    walk = trace.Walk(machine)
+    walk = kind(machine)
     outs = [walk.digital(o) for o in walk.run(jaxpr, [*values, *jax.tree.leaves(inputs)])]
     machine.scope.settle()
     return out_tree.unflatten(outs)

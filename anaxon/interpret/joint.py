@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from anaxon.interpret.linearise import pulled
-from anaxon.interpret.moments.expected import check_apart, check_followed, mean_chip
+from anaxon.interpret.moments.examples import checked
+from anaxon.interpret.moments.expected import mean_chip
 from anaxon.interpret.plan import Chip, Plan
-from anaxon.interpret.program import check_weights
 from anaxon.numerics import contract
 from anaxon.types import Array, PyTree
 
@@ -47,16 +47,11 @@ def joint(fn: Callable[..., Array]) -> Callable[..., tuple[Array, Array]]:
         apart = total.reshape(batch, n // batch, batch, n // batch)
         return mean, apart.at[jnp.arange(batch), :, jnp.arange(batch), :].add(blocks)
 
-    digital = jax.jit(fn)
-
-    def run(plan: Plan, params: PyTree, *inputs: PyTree) -> tuple[Array, Array]:
-        check_weights(plan, params)
-        check_followed(plan)
-        check_apart(digital, params, inputs)
+    def found(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[Array, Array]:
         _check_size(fn, plan, params, inputs)
         return mapped(plan, params, inputs)
 
-    return run
+    return checked(fn, found)
 
 
 def _check_size(fn: Callable, plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> None:

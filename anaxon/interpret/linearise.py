@@ -18,13 +18,18 @@ import jax.numpy as jnp
 from anaxon.crossbar import array as xbar
 from anaxon.device.moments import PairMoments
 from anaxon.interpret import analog as simulation
-from anaxon.interpret.moments.expected import check_apart, check_followed, mean_chip
+from anaxon.interpret import kinks
+from anaxon.interpret.moments.examples import checked
+from anaxon.interpret.moments.expected import mean_chip
 from anaxon.interpret.plan import Chip, Plan
 from anaxon.interpret.product import Product
-from anaxon.interpret.program import cells_of, check_weights, is_crossbar
+from anaxon.interpret.program import cells_of, is_crossbar
 from anaxon.interpret.ramps import ramps
 from anaxon.interpret.reads import Read
+from anaxon.interpret.taps import shaken, tap
+from anaxon.interpret.trace import Walk
 from anaxon.numerics import clip
+from anaxon.prng import fold_name
 from anaxon.types import Array, PyTree, pytree
 from anaxon.types import replace as changed
 
@@ -37,35 +42,18 @@ class Spread:
       mean: of every result at the expected cells, the function's own result.
       cells: variance by programming, one entry for each weight's path, of the shape of `mean` (the first result's).
       reads: variance by what is new at every read (read noise, converter noise, rounding), by path.
+      kinks: variance that kinks make beyond what their average slopes pass on; 0 where slopes are those at the mean.
     """
 
     mean: Array
     cells: dict[str, Array]
     reads: dict[str, Array]
+    kinks: Array | float = 0.0
 
     @property
     def variance(self) -> Array:
         """Of every number of the result."""
-        return sum([*self.cells.values(), *self.reads.values()], jnp.zeros_like(self.mean))
-
-
-@jax.custom_vjp
-def tap(z: Array, variance: Array, account: Array) -> Array:
-    """`z`; the gradient to `account` is `sum variance * (cotangent of z)^2`, what noise of that variance adds."""
-    del variance, account
-    return z
-
-
-def _tap_forward(z: Array, variance: Array, account: Array) -> tuple[Array, Array]:
-    del account
-    return z, variance
-
-
-def _tap_backward(variance: Array, cotangent: Array) -> tuple[Array, Array, Array]:
-    return cotangent, jnp.zeros_like(variance), jnp.sum(variance * cotangent**2)
-
-
-tap.defvjp(_tap_forward, _tap_backward)
+        return sum([*self.cells.values(), *self.reads.values()], jnp.zeros_like(self.mean) + self.kinks)
 
 
 @dataclass(frozen=True)
@@ -85,32 +73,60 @@ class TappedRead(Read):
         of = lambda value: [xbar.of_slice(value, s) for s in range(len(z))]  # noqa: E731
         noisy = self._noisy(z, tuple(of(jnp.asarray(variance))))
         # Limited and not rounded: rounding is in the account, and must not be in the mean, too.
-        return tuple(clip(a, -top, top) for a, top in zip(noisy, of(limit), strict=True))
+        return tuple(self._limited(a, top) for a, top in zip(noisy, of(limit), strict=True))
+
+    def _limited(self, z: Array, top: Array) -> Array:
+        return clip(z, -top, top)
+
+
+class ProbedRead(TappedRead):
+    """The same, with probes of its noise."""
+
+    def _noisy(self, z: xbar.Columns, variance: xbar.Columns) -> xbar.Columns:
+        number = len(self.memo)  # of this noise among those of the read
+        self.memo["noise", number] = None
+        key = jax.random.fold_in(self.key, number)
+        keys = [jax.random.key_data(jax.random.fold_in(key, s)) for s in range(len(z))]
+        wide = [jnp.broadcast_to(v, a.shape) for a, v in zip(z, variance, strict=True)]
+        return tuple(shaken(a, v, self.account, k) for a, v, k in zip(z, wide, keys, strict=True))
+
+    def _limited(self, z: Array, top: Array) -> Array:
+        key = jax.random.key_data(fold_name(self.key, "saturation"))
+        return kinks.averaged(kinks.clipping(z, -top, top), self.account, key)
 
 
 class Accountant(simulation.Simulator):
     """The simulator with accounts, by path, for what its reads would add."""
 
-    def __init__(self, chip: Chip, accounts: dict[str, Array]) -> None:
+    def __init__(self, chip: Chip, accounts: dict[str, Array], kind: type[TappedRead] = TappedRead) -> None:
         super().__init__(jax.random.key(0), (), ramps(chip))
-        self.accounts = accounts
+        self.accounts, self.kind = accounts, kind
+
+    def at_kink(self) -> tuple[Array, Array]:
+        """The account of kinks, and a key's data for the next of them."""
+        return self.accounts[kinks.ACCOUNT], jax.random.key_data(self._key(kinks.ACCOUNT))
 
     def read(self, weight: Any, operand: Array, product: Product, dtype: Any) -> TappedRead:
         """A pending read with an account."""
         key, account = self._key(weight.path), self.accounts[weight.path]
-        return TappedRead(weight, operand, product, dtype, key, self.watch, account=account)
+        return self.kind(weight, operand, product, dtype, key, self.watch, account=account)
 
 
-def linearised(fn: Callable[..., Array]) -> Callable[..., Spread]:
+def linearised(fn: Callable[..., Array], probes: int = 0) -> Callable[..., Spread]:
     """Transforms `fn(params, *inputs)` into `(plan, params, *inputs) -> Spread`, by the delta method.
 
     Right where deviations are small: a kink (ReLU) that they often cross makes the variance too large, the more the
-    deeper (`experiments/deep_networks.py` shows how much). `predict` follows kinks, but not loops or a softmax.
+    deeper (`experiments/deep_networks.py` shows how much). With `probes`, elementwise kinks pass on `E f(X)` and the
+    slope `E f'(X)` of a normal X with the value's own variance, instead of those at its mean, and what f adds beyond
+    that slope is new noise (statistical linearisation). `predict` follows kinks, too, but not loops or a softmax.
     ADC rounding counts as white noise, a DAC rounds as it does. For the variance of a difference of outputs (does a
     class flip?), let `fn` return that.
 
     Args:
       fn: a function with one result, `[batch, ...]`, whose examples do not mix.
+      probes: random deviations of all cells and reads that are carried forward beside the values, with fixed keys; the
+        variance at a kink is their mean square, with a relative standard error of `sqrt(2 / probes)`. 16 are enough
+        for most; memory is that of so many forward passes, and derivatives of the result hold the slopes fixed.
 
     Returns:
       The transformed function; examples are followed one after another.
@@ -122,17 +138,10 @@ def linearised(fn: Callable[..., Array]) -> Callable[..., Spread]:
     @jax.jit
     def mapped(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> Spread:
         chip = mean_chip(plan, params)
-        return jax.lax.map(lambda xs: _one(fn, chip, jax.tree.map(lambda x: x[None], xs)), inputs)
+        return jax.lax.map(lambda xs: _one(fn, chip, jax.tree.map(lambda x: x[None], xs), probes), inputs)
 
-    digital = jax.jit(fn)
-
-    def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Spread:
-        check_weights(plan, params)
-        check_followed(plan)
-        check_apart(digital, params, inputs)
-        return mapped(plan, params, inputs)
-
-    return run
+    _check_probes(probes)
+    return checked(fn, mapped)
 
 
 def mean_result(fn: Callable[..., Array]) -> Callable[..., Array]:
@@ -147,18 +156,29 @@ def mean_result(fn: Callable[..., Array]) -> Callable[..., Array]:
     return run
 
 
-def pulled(fn: Callable, chip: Chip, inputs: tuple) -> tuple[Array, Callable, dict[str, PairMoments]]:
+def _check_probes(probes: int) -> None:
+    if not isinstance(probes, int) or isinstance(probes, bool) or probes < 0:
+        raise ValueError(f"probes: expected a number of them, 0 for slopes at the mean; got {probes!r}")
+
+
+def pulled(fn: Callable, chip: Chip, inputs: tuple, probes: int = 0) -> tuple[Array, Callable, dict[str, PairMoments]]:
     """One example, a batch of one: the result, what takes a seed of it back to cells and reads, and the cells."""
     cells = cells_of(chip)
     means = {path: found.mean for path, found in cells.items()}
 
     def result(means: dict, accounts: dict) -> Array:
+        if probes:
+            machine, kind = Accountant(chip, accounts, ProbedRead), kinks.AveragedWalk
+            return kinks.probed(lambda m: walked(m, machine, kind), means, cells, probes)
+        return walked(means, Accountant(chip, accounts), Walk)
+
+    def walked(means: dict, machine: Accountant, kind: type[Walk]) -> Array:
         place = lambda x: replace(x, cells=changed(x.cells, mean=means[x.path])) if is_crossbar(x) else x  # noqa: E731
         tree = jax.tree.map(place, chip.tree, is_leaf=is_crossbar)
-        out = simulation.walked(fn, Accountant(chip, accounts), replace(chip, tree=tree), None, *inputs)
-        return _example(out)
+        return _example(simulation.walked(fn, machine, replace(chip, tree=tree), None, *inputs, kind=kind))
 
-    return *jax.vjp(result, means, {path: jnp.zeros(()) for path in cells}), cells
+    names = (*cells, kinks.ACCOUNT) if probes else tuple(cells)
+    return *jax.vjp(result, means, {name: jnp.zeros(()) for name in names}), cells
 
 
 def _example(out: Any) -> Array:
@@ -169,8 +189,8 @@ def _example(out: Any) -> Array:
     return out[0]
 
 
-def _one(fn: Callable, chip: Chip, inputs: tuple) -> Spread:
-    y, pull, cells = pulled(fn, chip, inputs)
+def _one(fn: Callable, chip: Chip, inputs: tuple, probes: int) -> Spread:
+    y, pull, cells = pulled(fn, chip, inputs, probes)
 
     def of_output(seed: Array) -> tuple[dict, dict]:
         slopes, reads = pull(seed.reshape(y.shape))
@@ -178,7 +198,8 @@ def _one(fn: Callable, chip: Chip, inputs: tuple) -> Spread:
 
     programmed, reads = jax.lax.map(of_output, jnp.eye(y.size, dtype=y.dtype))
     shaped = lambda found: {path: v.reshape(y.shape) for path, v in found.items()}  # noqa: E731
-    return Spread(mean=y, cells=shaped(programmed), reads=shaped(reads))
+    beyond = reads.pop(kinks.ACCOUNT, jnp.zeros(y.size, y.dtype)).reshape(y.shape)
+    return Spread(mean=y, cells=shaped(programmed), reads=shaped(reads), kinks=beyond)
 
 
 def sensitivities(fn: Callable[..., Array]) -> Callable[..., dict[str, Array]]:
@@ -206,15 +227,7 @@ def sensitivities(fn: Callable[..., Array]) -> Callable[..., dict[str, Array]]:
         columns, reads = jax.tree.map(lambda x: jnp.mean(x, 0), jax.lax.map(one, inputs))
         return {p: _with_reads(columns[p], reads[p]) for p in columns}
 
-    digital = jax.jit(fn)
-
-    def run(plan: Plan, params: PyTree, *inputs: PyTree) -> dict[str, Array]:
-        check_weights(plan, params)
-        check_followed(plan)
-        check_apart(digital, params, inputs)
-        return mapped(plan, params, inputs)
-
-    return run
+    return checked(fn, mapped)
 
 
 def _with_reads(columns: Array, reads: Array) -> Array:

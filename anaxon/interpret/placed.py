@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from anaxon.hardware import Hardware
 from anaxon.interpret import jaxpr as jx
@@ -34,7 +35,7 @@ class Placed:
     cells: PyTree
     scale: Array
     value: Array | None
-    index: Array | None
+    index: Any
     shape: tuple[int, ...]
     dtype: Any
     elements: int
@@ -46,6 +47,7 @@ class Placed:
         out = eqn.outvars[0].aval
         move = lambda x: jx.bind(eqn, [x])[0]  # noqa: E731
         maybe = lambda x: None if x is None else move(x)  # noqa: E731
+        known = isinstance(self.index, np.ndarray)  # numbers that a walk reads while it traces
         value = maybe(self.value)
         if eqn.primitive.name in STILL:
             return replace(self, value=value, dtype=out.dtype)
@@ -54,7 +56,7 @@ class Placed:
             cells=jax.tree.map(jax.vmap(jax.vmap(move)), self.cells),
             scale=self.scale if self.scale.ndim == 0 else move(self.scale),
             value=value,
-            index=maybe(self.index),
+            index=_moved(move, self.index) if known else maybe(self.index),
             offset=maybe(self.offset),
             compensation=maybe(self.compensation),
             shape=tuple(out.shape),
@@ -80,6 +82,11 @@ class Placed:
             return replace(self, cells=cells, scale=scale, shape=self.shape[1:], **dict(zip(names, rest, strict=True)))
 
         return (cells, scale, tuple(getattr(self, n) for n in names)), make
+
+
+def _moved(move: Callable[[Array], Array], index: Any) -> Any:
+    with jax.ensure_compile_time_eval():
+        return np.asarray(move(jnp.asarray(index)))
 
 
 trace.WEIGHTS = (*trace.WEIGHTS, Placed)

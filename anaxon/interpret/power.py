@@ -50,8 +50,8 @@ def power(fn: Callable[..., Any]) -> Callable[..., dict[str, Power]]:
     """Transforms `fn` into `(plan, params, *inputs) -> {path: Power}`, the mean over the inputs' leading axis.
 
     Raises:
-      ValueError: for several pairs for each weight (`weight_bits`), levels in time, cells with a floor, and inputs
-        without a calibrated range, whose full scale would be that of the batch.
+      ValueError: for columns that end in a ramp, several pairs for each weight (`weight_bits`), levels in time, cells
+        with a floor, and inputs without a calibrated range, whose full scale would be that of the batch.
     """
 
     @jax.jit
@@ -75,6 +75,11 @@ def _check(plan: Plan, site: Site) -> None:
     hw = plan.of(site)
     if hw.is_ideal:
         return
+    if hw.activation is not None:
+        raise ValueError(
+            f"{site.path}: power is that of columns which end in an amplifier of their own; this one's sums, bias rows "
+            "with them, end in a ramp"
+        )
     if mapping_of(plan, site).slices > 1:
         raise ValueError(f"{site.path}: expected one pair for a weight (weight_bits=None); got several slices")
     if hw.dac is not None and hw.dac.encoding != "amplitude":

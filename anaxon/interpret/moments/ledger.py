@@ -62,6 +62,7 @@ class Ledger:
         self.live: weakref.WeakValueDictionary[int, Random] = weakref.WeakValueDictionary()
         self.blocks: dict[tuple[int, int], Array] = {}
         self.origins: dict[int, list[Origin]] = {}  # of values that hold functions of others, by number
+        self.doubts: dict[str, Array] = {}  # by place: how near to 0 a denominator comes, relative to its mean
 
     def covariance(self, a: Random, b: Random | None = None) -> Array:
         """The block `[*a, *b]`; of a value with itself without `b`."""
@@ -119,6 +120,11 @@ class Ledger:
         noisy = self.add(value.mean, own, blocks, where)
         self.origins[noisy.number] = list(self.origins.get(value.number, ()))
         return noisy
+
+    def doubt(self, where: str, nearest: Array) -> None:
+        """Notes what decides whether a rule holds at a place."""
+        old = self.doubts.get(where)
+        self.doubts[where] = nearest if old is None else jnp.minimum(old, nearest)
 
     def _free(self, number: int) -> None:
         self.origins.pop(number, None)

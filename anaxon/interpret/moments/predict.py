@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from anaxon.converter.dac import encode_exact
 from anaxon.crossbar import array as xbar
@@ -15,14 +17,17 @@ from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.analog import opened
 from anaxon.interpret.moments import chains, rules
 from anaxon.interpret.moments.chains import Chain
-from anaxon.interpret.moments.expected import check_apart, check_followed, expected
+from anaxon.interpret.moments.examples import checked
+from anaxon.interpret.moments.expected import expected
 from anaxon.interpret.moments.ledger import Ledger, Random, check_size
+from anaxon.interpret.moments.products import NEAREST, REACH
 from anaxon.interpret.moments.reads import Columns, read
+from anaxon.interpret.moments.rounding import converted
 from anaxon.interpret.placed import Placed
 from anaxon.interpret.plan import Chip, Plan
 from anaxon.interpret.product import Product, product_of
 from anaxon.interpret.values import Joined, Param
-from anaxon.normal import clip_moments
+from anaxon.normal import Clip, clip_moments
 from anaxon.numerics import absmax, safe_scale
 from anaxon.types import Array, PyTree, is_concrete
 
@@ -33,13 +38,13 @@ class Propagation(trace.Walk):
     def __init__(self) -> None:
         super().__init__(_Machine())
         self.ledger = Ledger()
-        self.seen: dict[str, None] = {}
+        self.seen: dict[str, np.ndarray] = {}  # which of a weight's elements were read
 
     def through(self, fn: Callable, chip: Chip, *inputs: PyTree) -> tuple[list[Any], Any]:
         """A function's results on the expected chip, settled, and their tree; inputs may vary (`Random`)."""
         shape = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if isinstance(x, Random) else x  # noqa: E731
         jaxpr, out_tree, values = opened(fn, chip, None, *jax.tree.map(shape, inputs))
-        outs = self.run(jaxpr, [*values, *jax.tree.leaves(inputs)])
+        outs = self.run(jaxpr, [*map(_numbered, values), *jax.tree.leaves(inputs)])
         return [self._settled(o) for o in outs], out_tree
 
     def _settled(self, value: Any) -> Any:
@@ -72,13 +77,20 @@ class Propagation(trace.Walk):
             operand = self.digital(operand)
         if eqn.outvars[0].aval.dtype.itemsize < 4:
             raise TypeError(f"{weight.path}: moments of {eqn.outvars[0].aval.dtype.name} are not followed; use float32")
-        if weight.path in self.seen:
+        self._mark(weight)
+        return [self._read(weight, operand, eqn, place)]
+
+    def _mark(self, weight: Placed) -> None:
+        """Notes which cells are read: two slices of a weight are different cells, like two weights."""
+        before = self.seen.pop(weight.path, np.zeros(weight.elements, bool))
+        now = np.zeros(weight.elements, bool)
+        now[np.asarray(weight.index).reshape(-1)] = True
+        if np.any(before & now):
             raise TypeError(
                 f"{weight.path}: read a second time, by the same cells; the two results depend on each other, which is "
                 "not followed. Use `linearised`"
             )
-        self.seen[weight.path] = None
-        return [self._read(weight, operand, eqn, place)]
+        self.seen[weight.path] = before | now
 
     def _varying(self, eqn: Any, values: list[Any]) -> list[Any]:
         name, where = eqn.primitive.name, self._where(eqn)
@@ -125,11 +137,31 @@ class Propagation(trace.Walk):
         if hw.dac is None:
             return limited, limit
         settled = chains.settle(self.ledger, limited, weight.path)
-        variance = self.ledger.variance(settled)
-        moving = self._moving(operand) * (variance > 0) / (12 * hw.dac.levels**2)
-        exact = jnp.where(variance > 0, settled.mean, hw.dac.encode(settled.mean, jnp.ones_like(limit)))
-        certain = self.ledger.derive(exact, [settled], [lambda v: v], weight.path)
-        return self.ledger.with_noise(certain, moving, weight.path), limit
+        return self._rounded(operand, settled, limit, hw.dac, weight.path), limit
+
+    def _rounded(self, operand: Random | Chain, limited: Random, limit: Array, dac: Any, where: str) -> Random:
+        """The DAC's codes of a value limited to [-1, 1], from those of the normal value behind it."""
+        variance = self.ledger.variance(limited)
+        mean, spread = self._behind(operand)
+        mean, spread = mean / limit, spread / limit**2
+        step = jnp.asarray(1.0 / dac.levels, mean.dtype)
+        codes, smooth = converted(mean, spread, -1.0, 1.0, step), clip_moments(Clip(low=-1.0, high=1.0), mean, spread)
+        moving, slope = self._moving(operand), smooth.slopes[0, 0]
+        gate = jnp.where(slope > 0, codes.slope / jnp.where(slope > 0, slope, 1.0), 1.0)
+        noise = moving * jnp.maximum(codes.variance - gate**2 * smooth.covariance[0, 0], 0.0) * (variance > 0)
+        shifted = limited.mean + moving * (codes.mean - smooth.mean[0])
+        mean = jnp.where(variance > 0, shifted, dac.encode(limited.mean, jnp.ones_like(limit)))
+        return self.ledger.with_noise(self.ledger.derive(mean, [limited], [lambda v: gate * v], where), noise, where)
+
+    def _behind(self, operand: Random | Chain) -> tuple[Array, Array]:
+        """Mean and variance of a normal value, or of the one that a clipped value would be without its bounds."""
+        base = chains.base_of(operand)
+        variance = self.ledger.variance(base)
+        if isinstance(operand, Chain) and operand.form is None:
+            found = chains.moments_of([operand], base.mean, variance)
+            return found.mean[0], found.covariance[0, 0]
+        form = chains.chain_of(operand).form or Clip()
+        return form.scale * base.mean + form.offset, form.scale**2 * variance
 
     def _moving(self, operand: Random | Chain) -> Array:
         """The chance that a value is not held at a bound, a ReLU's zero: that is encoded without any rounding."""
@@ -200,8 +232,10 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
     """Transforms `fn(params, *inputs)` into `(plan, params, *inputs) -> (mean, covariance)` over chips and reads.
 
     Every example of the inputs' leading axis is followed by itself, as a batch of one; the function must not mix them.
-    Exact for one layer; through activations, layers behind them are taken as jointly normal. Each crossbar may be read
-    once for an example: for loops, tied weights and softmax use `linearised`.
+    Exact for one layer; through activations, layers behind them are taken as jointly normal. Every cell may be read
+    once for an example: for loops, tied weights and softmax use `linearised`. Values that vary may be multiplied by
+    each other (exact for normal ones), and divided where the denominator stays away from 0, for a normal one by six
+    standard deviations.
 
     Args:
       fn: any function that was placed.
@@ -214,28 +248,37 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
 
     Raises:
       TypeError: for an operation without a rule, or a crossbar that is read twice.
-      ValueError: for a covariance that would not fit, or ranges that follow the data: `calibrate` first.
+      ValueError: for a covariance that would not fit, ranges that follow the data (`calibrate` first), inputs without
+        a leading axis, and moments that are not finite or do not exist. Under a caller's `jit` the last two cannot be
+        told: they are NaN.
 
     Source: Kern et al., AICAS 2022 (arXiv 2205.01707), with exact diagonals and the Hermite rule off them.
     """
 
     @jax.jit
-    def mapped(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array]:
+    def mapped(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array, dict[str, Array]]:
         chip = expected(plan, params)
         one = lambda xs: _one(fn, chip, xs)  # noqa: E731
         return jax.lax.map(one, inputs, batch_size=at_once if at_once > 1 else None)
 
-    digital = jax.jit(fn)
-
-    def run(plan: Plan, params: PyTree, *inputs: PyTree) -> tuple[PyTree, Array]:
-        program.check_weights(plan, params)
-        check_followed(plan)
-        check_apart(digital, params, inputs)
-        mean, covariance = mapped(plan, params, inputs)
+    def found(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array]:
+        mean, covariance, doubts = mapped(plan, params, inputs)
+        _check_divisions(doubts)
         _check_finite(mean, covariance)
         return mean, covariance
 
-    return run
+    return checked(fn, found)
+
+
+def _check_divisions(doubts: dict[str, Array]) -> None:
+    """Where values are known."""
+    for where, nearest in doubts.items():
+        if is_concrete(nearest) and not float(jnp.min(nearest)) >= NEAREST:
+            raise ValueError(
+                f"{where}: its denominator varies, and within {REACH} standard deviations comes to "
+                f"{float(jnp.min(nearest)):.3g} of its value at the mean; expected at least {NEAREST:.3g}, since a "
+                "quotient that may pass 0 has no moments. Use `linearised`, or a smaller sigma"
+            )
 
 
 def _check_finite(mean: PyTree, covariance: Array) -> None:
@@ -243,10 +286,16 @@ def _check_finite(mean: PyTree, covariance: Array) -> None:
     found = [*jax.tree.leaves(mean), covariance]
     if is_concrete(*found) and not all(bool(jnp.all(jnp.isfinite(x))) for x in found):
         raise ValueError(
-            "predict: the moments are not finite: some function of a value that varies (log, rsqrt, a division) is not "
-            "defined everywhere that the value comes to, or params or inputs are not finite. Use `linearised`, or a "
-            "smaller sigma"
+            "predict: the moments are not finite: some function of a value that varies (log, rsqrt) is not defined "
+            "everywhere that the value comes to. Use `linearised`, or a smaller sigma"
         )
+
+
+def _numbered(value: Any) -> Any:
+    """A weight with its elements' numbers, known while tracing."""
+    if not isinstance(value, Placed):
+        return value
+    return dataclasses.replace(value, index=np.arange(value.elements, dtype=np.int32).reshape(value.shape))
 
 
 def _alike(eqn: Any, values: list[Any]) -> bool:
@@ -264,10 +313,10 @@ def _loop_message(name: str, values: list[Any]) -> str:
     )
 
 
-def _one(fn: Callable, chip: Chip, inputs: tuple) -> tuple[PyTree, Array]:
+def _one(fn: Callable, chip: Chip, inputs: tuple) -> tuple[PyTree, Array, dict[str, Array]]:
     walk = Propagation()
     found, out_tree = walk.through(fn, chip, *jax.tree.map(lambda x: x[None], inputs))
-    return out_tree.unflatten([_example(x) for x in found]), _joint(walk.ledger, found)
+    return out_tree.unflatten([_example(x) for x in found]), _joint(walk.ledger, found), walk.ledger.doubts
 
 
 def _example(x: Any) -> Array:

@@ -4,10 +4,10 @@ With `u` the drive of the rows and `w` the cells of a column, `y = sum_n u_n w_n
 
     E y = sum E u E w,   Cov(y, y') = sum E w E w' Cov(u, u') + [same column] sum_n Var w_n E[u_n u'_n]
 
-exactly, as long as the cells are independent of each other and of the operand: every crossbar may be read once. All
+exactly, as long as the cells are independent of each other and of the operand: every cell may be read once. All
 vectors of one read (a convolution's positions) see the same cells, hence the covariance between them. (Kern et al.,
-AICAS 2022, arXiv 2205.01707, equations for dense layers and shared kernels.) Converters: rounding is white noise of
-variance step^2 / 12, saturation is clipping, each column by itself.
+AICAS 2022, arXiv 2205.01707, equations for dense layers and shared kernels.) Converters: codes of normal columns
+(`rounding`), each by itself; what does not pass through their average slope is independent noise.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from anaxon.crossbar import array as xbar
 from anaxon.device.moments import PairMoments
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.moments.ledger import Ledger, Random, check_size
+from anaxon.interpret.moments.rounding import Converted, converted
 from anaxon.interpret.placed import Placed
 from anaxon.interpret.product import Product
-from anaxon.normal import Clip, clip_moments
 from anaxon.types import Array
 
 ROWS_AT_ONCE = 16  # rows of the crossbar whose `[vectors, vectors]` products are held at the same time
@@ -220,8 +220,8 @@ def read(ledger: Ledger, columns: Columns, drive: Random | Array, chi: list[Arra
         within = columns.variances(second) + fresh
         if covariance is not None:
             within = within + columns.passed(covariance)
-        found = clip_moments(Clip(low=-limit, high=limit), z, within)
-        gate, z, fresh = found.slopes[0, 0], found.mean[0], _converted_noise(found, within, fresh, step)
+        found = converted(z, within, -limit, limit, step)
+        gate, z, fresh = found.slope, found.mean, _converted_noise(found, within, fresh)
     y = columns.recombined(z)
     noise = columns.spread(second, gate)
     return _assembled(ledger, columns, drive, y, gate, noise, fresh, path)
@@ -236,10 +236,10 @@ def _fresh(columns: Columns, chi: list[Array], z: Array) -> Array:
     return total if adc is None or adc.noise is None else total + jnp.asarray(adc.noise) ** 2
 
 
-def _converted_noise(found: Any, within: Array, fresh: Array, step: Array) -> Array:
-    """Behind the converter: what the slope passes, what clipping adds beyond it, and rounding."""
-    gate = found.slopes[0, 0]
-    return gate**2 * fresh + jnp.maximum(found.covariance[0, 0] - gate**2 * within, 0.0) + step**2 / 12
+def _converted_noise(found: Converted, within: Array, fresh: Array) -> Array:
+    """Behind the converter: what the slope passes, and what clipping and rounding add beyond it."""
+    gate = found.slope
+    return gate**2 * fresh + jnp.maximum(found.variance - gate**2 * within, 0.0)
 
 
 def _range(columns: Columns, z: Array) -> tuple[Array, Array]:

@@ -1,8 +1,8 @@
 """What operations do to means and covariances.
 
 Three kinds: elementwise functions of one value are chains (`chains`); operations that are linear in the values that
-vary need no rule, because their own `vmap` and `jvp` say what they do to a covariance; everything else is registered
-here.
+vary need no rule, because their own `vmap` and `jvp` say what they do to a covariance; products of two that vary have
+theirs (`products`); everything else is registered here.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.moments.chains import Chain, settle
-from anaxon.interpret.moments.ledger import Ledger, Random, swapped
+from anaxon.interpret.moments.ledger import Ledger, Random
+from anaxon.interpret.moments.products import contraction, product, quotient
 from anaxon.types import Array
 
 # Linear in all operands that may vary; the places of those that may not are given.
@@ -29,7 +29,13 @@ LINEAR: dict[str, tuple[int, ...]] = {
     ),
     "div": (1,),
     "dynamic_slice": tuple(range(1, 9)),
+    "dynamic_update_slice": tuple(range(2, 10)),
     "gather": (1,),
+    "scatter": (1,),
+    "scatter-add": (1,),
+    "scatter-sub": (1,),
+    "scatter_add": (1,),
+    "scatter_sub": (1,),
     "select_n": (0,),
 }
 BILINEAR = frozenset(("mul", "dot_general", "conv_general_dilated"))  # linear where one operand is a number
@@ -92,35 +98,13 @@ def is_linear(eqn: Any, operands: list[Any]) -> bool:
     return name in LINEAR and not any(i in LINEAR[name] for i in places)
 
 
-def product(ledger: Ledger, eqn: Any, operands: list[Any], where: str) -> list[Any]:
-    """`x * y` of normal values that may depend on each other (Isserlis)."""
-    shape = tuple(eqn.outvars[0].aval.shape)
-    x, y = (_broadcast(ledger, v, shape, where) for v in operands)
-    m, n = x.mean, y.mean
-    axes = len(x.shape)
-    outer = lambda a, b: a.reshape(*a.shape, *(1,) * axes) * b  # noqa: E731
-    xx, yy, xy = ledger.covariance(x), ledger.covariance(y), ledger.covariance(x, y)
-    yx = swapped(xy, axes)
-    own = outer(m, m) * yy + outer(m, n) * yx + outer(n, m) * xy + outer(n, n) * xx + xx * yy + xy * yx
-    shared = jnp.diagonal(xy.reshape(x.size, x.size)).reshape(x.shape)
-    others = {}
-    for z in list(ledger.live.values()):
-        others[z.number] = ledger.covariance(z, y) * m + ledger.covariance(z, x) * n
-    return [ledger.add(m * n + shared, own, others, where)]
-
-
-def _broadcast(ledger: Ledger, value: Random, shape: tuple[int, ...], where: str) -> Random:
-    """With axes of extent 1 repeated, as an operation's result has them."""
-    if value.shape == shape:
-        return value
-    wide = lambda v: jnp.broadcast_to(v, shape)  # noqa: E731
-    return ledger.derive(wide(value.mean), [value], [wide], where)
-
-
 def applied(ledger: Ledger, eqn: Any, values: list[Any], where: str) -> list[Any]:
     """One equation with values that vary; raises for an operation that nobody has taught."""
-    operands = [settle(ledger, v, where) if isinstance(v, Random | Chain) else v for v in values]
     name = eqn.primitive.name
+    both, shape = all(isinstance(v, Random | Chain) for v in values), tuple(eqn.outvars[0].aval.shape)
+    if name == "div" and both and name not in RULES:
+        return [quotient(ledger, *values, shape, where)]
+    operands = [settle(ledger, v, where) if isinstance(v, Random | Chain) else v for v in values]
     if name in RULES:
         found = RULES[name](ledger, eqn, operands, where)
         if not isinstance(found, list | tuple):
@@ -129,7 +113,9 @@ def applied(ledger: Ledger, eqn: Any, values: list[Any], where: str) -> list[Any
     if is_linear(eqn, operands):
         return linear(ledger, eqn, operands, where)
     if name == "mul":
-        return product(ledger, eqn, operands, where)
+        return [product(ledger, *operands, shape, where)]
+    if name == "dot_general" and both:
+        return [contraction(ledger, eqn, *operands, where)]
     raise TypeError(
         f"{where}: {name} of values that vary has no rule{PARTS_OF.get(name, '')}; use `linearised`, which needs none, "
         f"or teach it: `anaxon.interpret.moments.register({name!r}, rule)`"

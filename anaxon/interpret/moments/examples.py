@@ -1,0 +1,59 @@
+"""What is checked before examples are followed one by one, whichever way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from anaxon.interpret import paths
+from anaxon.interpret.moments.expected import check_apart, check_followed
+from anaxon.interpret.plan import Plan
+from anaxon.interpret.program import check_weights
+from anaxon.types import PyTree, is_concrete
+
+
+def checked(fn: Callable[..., Any], found: Callable[[Plan, PyTree, tuple[PyTree, ...]], Any]) -> Callable[..., Any]:
+    """`found(plan, params, inputs)` as a function of `(plan, params, *inputs)` that says what it cannot follow.
+
+    Raises:
+      ValueError: for parameters that are not the plan's, hardware that is not followed, inputs without a leading axis
+        of examples or of different lengths, examples that mix, and numbers that are not finite where they are known
+        (not under a caller's `jit`: there NaN comes out as NaN).
+    """
+    digital = jax.jit(fn)
+
+    def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Any:
+        check_weights(plan, params)
+        check_followed(plan)
+        for name, leaf in zip(*paths.flatten(params)[:2], strict=True):
+            _check_finite(name, leaf)
+        _check_inputs(inputs)
+        check_apart(digital, params, inputs)
+        return found(plan, params, inputs)
+
+    return run
+
+
+def _check_inputs(inputs: tuple[PyTree, ...]) -> None:
+    leaves = jax.tree_util.tree_flatten_with_path(inputs)[0]
+    if not leaves:
+        raise ValueError("inputs: expected at least one array with a leading axis of examples; got none")
+    count: tuple[str, int] | None = None
+    for path, leaf in leaves:
+        name = "inputs" + jax.tree_util.keystr(path)
+        if jnp.ndim(leaf) == 0:
+            raise ValueError(f"{name}: expected a leading axis of examples; got a single number (`x[None]` adds one)")
+        count = count or (name, jnp.shape(leaf)[0])
+        if jnp.shape(leaf)[0] != count[1]:
+            raise ValueError(f"{name}: expected {count[1]} examples as in {count[0]}; got shape {jnp.shape(leaf)}")
+        _check_finite(name, leaf)
+
+
+def _check_finite(name: str, leaf: Any) -> None:
+    """Where it is known."""
+    if not is_concrete(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        return
+    with jax.ensure_compile_time_eval():
+        if not bool(jnp.all(jnp.isfinite(leaf))):
+            raise ValueError(f"{name}: expected finite numbers; got some that are not")

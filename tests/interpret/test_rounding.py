@@ -1,0 +1,59 @@
+"""ADC and DAC codes of normal values: mean and variance from exact to white noise, by the spread in steps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+import anaxon as ax
+
+PARAMS = {"w": jax.random.uniform(jax.random.key(0), (4, 40), minval=-1.0).at[0, 0].set(1.0)}
+X = jnp.asarray([[1.0, 0.25, -0.5, 0.75]])
+STEP = 0.125
+
+
+def fn(params, x):
+    return x @ params["w"]
+
+
+def plan_of(sigma, steps=24, **kwargs):
+    adc = ax.ADC(full_scale=STEP * steps, step=STEP, steps=steps)
+    hardware = ax.Hardware(device=ax.Gaussian(sigma=sigma), array=ax.Array(weight_bits=None), adc=adc, **kwargs)
+    return ax.calibrate(fn)(jax.random.key(1), ax.place(fn, hardware)(PARAMS, X), PARAMS, X)
+
+
+def codes_of(m, s, steps):
+    """Mean and variance of `step * clip(round(z / step), -steps, steps)`, `z ~ N(m, s^2)`, a sum over codes."""
+    codes = STEP * np.arange(-steps, steps + 1)
+    edges = np.concatenate([[-np.inf], codes[1:] - STEP / 2, [np.inf]])
+    chance = np.diff(norm.cdf((edges - m) / s))
+    mean = chance @ codes
+    return mean, chance @ (codes - mean) ** 2
+
+
+@pytest.mark.parametrize("steps", [2, 24])
+@pytest.mark.parametrize("ratio", [0.02, 0.2, 0.49, 0.51, 1.5])
+def test_codes_of_a_column(ratio, steps):
+    """At every ratio of a column's spread to the step; few codes saturate."""
+    sigma = ratio * STEP / (2**0.5 * float(jnp.linalg.norm(X)))
+    mean, cov = ax.predict(fn)(plan_of(sigma, steps), PARAMS, X)
+    exact = np.array([codes_of(float(m), ratio * STEP, steps) for m in np.asarray(fn(PARAMS, X), np.float64)[0]]).T
+    np.testing.assert_allclose(mean[0], exact[0], atol=2e-4 * STEP)
+    np.testing.assert_allclose(np.diag(cov[0]), exact[1], atol=5e-4 * STEP**2)
+
+
+def test_nothing_varies_without_noise():
+    """Spec V8 (ix): only the bias of quantisation is left, that of the chip itself."""
+    plan = plan_of(0.0, dac=ax.DAC(bits=4))
+    mean, cov = ax.predict(fn)(plan, PARAMS, X)
+    chip = ax.program(jax.random.key(2), plan, PARAMS)
+    np.testing.assert_allclose(mean, ax.analog(fn)(jax.random.key(3), chip, X), atol=1e-6)
+    np.testing.assert_array_equal(cov, 0)
+
+
+def test_gradients_are_those_of_white_noise():
+    """Codes narrower than a step stand still, and a gradient that said so could tune nothing."""
+    mean = lambda p: ax.predict(fn)(plan_of(0.001), p, X)[0].sum()  # noqa: E731
+    slope = jax.grad(lambda s: mean({"w": PARAMS["w"].at[1:, 1:].multiply(s)}))(1.0)
+    assert float(slope) == pytest.approx(float((X[:, 1:] @ PARAMS["w"][1:, 1:]).sum()), rel=1e-4)
