@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.moments.chains import Chain, settle
-from anaxon.interpret.moments.ledger import Ledger, Random, swapped
+from anaxon.interpret.moments.ledger import Ledger, Random
 from anaxon.types import Array
 
 # Linear in all operands that may vary; the places of those that may not are given.
@@ -93,20 +93,10 @@ def is_linear(eqn: Any, operands: list[Any]) -> bool:
 
 
 def product(ledger: Ledger, eqn: Any, operands: list[Any], where: str) -> list[Any]:
-    """`x * y` of normal values that may depend on each other (Isserlis)."""
+    """`x * y` of normal values that may depend on each other."""
     shape = tuple(eqn.outvars[0].aval.shape)
     x, y = (_broadcast(ledger, v, shape, where) for v in operands)
-    m, n = x.mean, y.mean
-    axes = len(x.shape)
-    outer = lambda a, b: a.reshape(*a.shape, *(1,) * axes) * b  # noqa: E731
-    xx, yy, xy = ledger.covariance(x), ledger.covariance(y), ledger.covariance(x, y)
-    yx = swapped(xy, axes)
-    own = outer(m, m) * yy + outer(m, n) * yx + outer(n, m) * xy + outer(n, n) * xx + xx * yy + xy * yx
-    shared = jnp.diagonal(xy.reshape(x.size, x.size)).reshape(x.shape)
-    others = {}
-    for z in list(ledger.live.values()):
-        others[z.number] = ledger.covariance(z, y) * m + ledger.covariance(z, x) * n
-    return [ledger.add(m * n + shared, own, others, where)]
+    return [ledger.multiply(x, y, where)]
 
 
 def _broadcast(ledger: Ledger, value: Random, shape: tuple[int, ...], where: str) -> Random:
