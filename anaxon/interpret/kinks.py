@@ -23,10 +23,10 @@ from anaxon.interpret import jaxpr as jx
 from anaxon.interpret import trace
 from anaxon.interpret.moments.chains import ELEMENTWISE, Chain, extended, moments_of
 from anaxon.interpret.moments.ledger import Random
+from anaxon.interpret.moments.sketch import roots
 from anaxon.interpret.taps import PROBES, shaken
 from anaxon.interpret.values import Param
 from anaxon.normal import Clip
-from anaxon.numerics import safe_sqrt
 from anaxon.prng import fold_name, normal
 from anaxon.types import Array, PyTree
 
@@ -50,22 +50,9 @@ def _deviations(cells: dict[str, PairMoments], number: Array) -> dict[str, tuple
         key = jax.random.fold_in(fold_name(jax.random.key(0), path), number)
         keys = jax.random.split(key, len(of.mean))
         drawn = [normal(k, m.shape).astype(m.dtype) for k, m in zip(keys, of.mean, strict=True)]
-        root = _root(of.covariance)
+        root = roots(of.covariance)
         found[path] = tuple(sum(r * z for r, z in zip(row, drawn, strict=False)) for row in root)
     return lax.stop_gradient(found)
-
-
-def _root(covariance: tuple[tuple[Array, ...], ...]) -> list[list[Array]]:
-    """The lower triangle whose product with its transpose is the covariance (Cholesky), element by element."""
-    rows: list[list[Array]] = []
-    for i, row in enumerate(covariance):
-        new: list[Array] = []
-        for j in range(i):
-            rest = row[j] - sum(new[k] * rows[j][k] for k in range(j))
-            new.append(jnp.where(rows[j][j] > 0, rest / jnp.where(rows[j][j] > 0, rows[j][j], 1.0), 0.0))
-        new.append(safe_sqrt(row[i] - sum(x**2 for x in new)))
-        rows.append(new)
-    return rows
 
 
 @jax.custom_jvp

@@ -6,18 +6,16 @@ function of its base until something else needs it; then mean and variance come 
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import factorial
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from anaxon.interpret import jaxpr as jx
-from anaxon.interpret.moments.ledger import Ledger, Origin, Random, along, swapped, with_diagonal
-from anaxon.normal import ORDERS, Clip, Moments, clip_moments, function_moments
+from anaxon.interpret.moments.ledger import Ledger, Random
+from anaxon.normal import Clip, Moments, clip_moments, function_moments
 from anaxon.types import Array
 
 ELEMENTWISE = frozenset(
@@ -149,38 +147,8 @@ def settle(ledger: Ledger, value: Random | Chain, where: str) -> Random:
 
 
 def _single(ledger: Ledger, chain: Chain, where: str) -> Random:
-    base = chain.base
-    found = moments_of([chain], base.mean, ledger.variance(base))
-    slopes, n = found.slopes[:, 0], base.size
-    flat = slopes.reshape(ORDERS, n)  # matrices: a CPU's loops over six axes are several times slower
-    own = _series(flat[:, :, None], flat[:, None, :], ledger.covariance(base).reshape(n, n))
-    own = with_diagonal(own, found.covariance[0, 0]).reshape(*base.shape, *base.shape)
-    others = {z.number: _across(ledger, z, chain, slopes) for z in list(ledger.live.values())}
-    value = ledger.add(found.mean[0].astype(chain.dtype), own, others, where)
-    ledger.origins[value.number] = [Origin(weakref.ref(base), chain.fn, None)]
-    return value
-
-
-def _across(ledger: Ledger, z: Random, chain: Chain, slopes: Array) -> Array:
-    """The block `[*z, *chain]`: Stein's lemma, and the Hermite series for what z holds of the same base."""
-    base = chain.base
-    block, axes = ledger.covariance(z, base) * slopes[0], len(base.shape)
-    for origin in ledger.functions(z, base):
-        exact, first = _siblings(ledger, origin.fn, chain)
-        if origin.push is None:
-            return exact
-        block += swapped(along(origin.push, swapped(exact - first, axes), axes), axes)
-    return block
-
-
-def _siblings(ledger: Ledger, left: Callable[[Array], Array], right: Chain) -> tuple[Array, Array]:
-    """The block `[*base, *base]` of two functions of the base of `right`, and what Stein's lemma alone makes of it."""
-    base, n = right.base, right.base.size
-    both = function_moments(lambda x: (left(x), right.fn(x)), base.mean, ledger.variance(base))
-    flat, c = both.slopes.reshape(ORDERS, 2, n), ledger.covariance(base).reshape(n, n)
-    block = with_diagonal(_series(flat[:, 0, :, None], flat[:, 1, None, :], c), both.covariance[0, 1])
-    first = flat[0, 0, :, None] * flat[0, 1, None, :] * c
-    return block.reshape(*base.shape, *base.shape), first.reshape(*base.shape, *base.shape)
+    found = moments_of([chain], chain.base.mean, ledger.variance(chain.base))
+    return ledger.apply(chain.base, chain.fn, found._replace(mean=found.mean.astype(chain.dtype)), where)
 
 
 def _moved(ledger: Ledger, value: Chain, where: str) -> Random:
@@ -197,16 +165,10 @@ def mean_of(ledger: Ledger, value: Random | Chain) -> Array:
 
 def jointly(ledger: Ledger, chains: list[Chain], where: str) -> Random:
     """Several functions of one base as one value `[K, *shape]`: their covariances at one variable are exact."""
-    base, count = chains[0].base, len(chains)
+    base = chains[0].base
     found = moments_of(chains, base.mean, ledger.variance(base))
-    own = _hermite(found.slopes, ledger.covariance(base), len(base.shape))
-    own = _exact_diagonal(own, found.covariance, count, base.size)
-    others = {}
-    for other in list(ledger.live.values()):
-        cross = ledger.covariance(other, base)
-        cross = cross.reshape(*other.shape, 1, *base.shape)
-        others[other.number] = cross * found.slopes[0]
-    return ledger.add(found.mean.astype(chains[0].dtype), own, others, where)
+    found = found._replace(mean=found.mean.astype(chains[0].dtype))
+    return ledger.apply_together(base, [c.fn for c in chains], found, where)
 
 
 def moments_of(chains: list[Chain], mean: Array, variance: Array) -> Moments:
@@ -215,25 +177,3 @@ def moments_of(chains: list[Chain], mean: Array, variance: Array) -> Moments:
     if len(chains) == 1 and form is not None:
         return clip_moments(form, mean, variance)
     return function_moments(lambda x: tuple(c.fn(x) for c in chains), mean, variance)
-
-
-def _series(left: Array, right: Array, c: Array) -> Array:
-    """`sum_n d_n d_n' C^n / n!`."""
-    terms = [left[n] * right[n] * c ** (n + 1) / factorial(n + 1) for n in range(ORDERS)]
-    return sum(terms[1:], terms[0])
-
-
-def _hermite(slopes: Array, block: Array, axes: int) -> Array:
-    """The series for K functions, `[K, *base, K, *base]`."""
-    count, shape = slopes.shape[1], slopes.shape[2:]
-    left = slopes.reshape(ORDERS, count, *shape, 1, *(1,) * axes)
-    right = slopes.reshape(ORDERS, 1, *(1,) * axes, count, *shape)
-    return _series(left, right, block.reshape(1, *block.shape[:axes], 1, *block.shape[axes:]))
-
-
-def _exact_diagonal(own: Array, covariance: Array, count: int, size: int) -> Array:
-    """Functions at the same variable: `[K, K, *shape]` in the place of the truncated sum."""
-    table = own.reshape(count, size, count, size)
-    same = jnp.eye(size, dtype=bool)[None, :, None, :]
-    exact = jnp.moveaxis(covariance.reshape(count, count, size), 2, 1)[:, :, :, None]
-    return jnp.where(same, exact, table).reshape(own.shape)

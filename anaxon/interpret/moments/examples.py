@@ -17,22 +17,36 @@ def checked(fn: Callable[..., Any], found: Callable[[Plan, PyTree, tuple[PyTree,
     """`found(plan, params, inputs)` as a function of `(plan, params, *inputs)` that says what it cannot follow.
 
     Raises:
+      ValueError: as `checks`.
+    """
+    check = checks(fn)
+
+    def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Any:
+        check(plan, params, inputs)
+        return found(plan, params, inputs)
+
+    return run
+
+
+def checks(fn: Callable[..., Any]) -> Callable[[Plan, PyTree, tuple[PyTree, ...]], None]:
+    """What is checked of `(plan, params, inputs)`.
+
+    Raises:
       ValueError: for parameters that are not the plan's, hardware that is not followed, inputs without a leading axis
         of examples or of different lengths, examples that mix, and numbers that are not finite where they are known
         (not under a caller's `jit`: there NaN comes out as NaN).
     """
     digital = jax.jit(fn)
 
-    def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Any:
+    def check(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> None:
         check_weights(plan, params)
         check_followed(plan)
         for name, leaf in zip(*paths.flatten(params)[:2], strict=True):
             _check_finite(name, leaf)
         _check_inputs(inputs)
         check_apart(digital, params, inputs)
-        return found(plan, params, inputs)
 
-    return run
+    return check
 
 
 def _check_inputs(inputs: tuple[PyTree, ...]) -> None:

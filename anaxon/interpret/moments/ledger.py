@@ -15,9 +15,21 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jax import lax
 
+from anaxon.interpret.moments.blocks import (
+    along,
+    diagonal,
+    on_diagonal,
+    series,
+    series_together,
+    swapped,
+    through,
+    with_diagonal,
+    with_exact_diagonal,
+)
+from anaxon.normal import ORDERS, Moments, function_moments
 from anaxon.types import Array
 
 LIMIT = 2**31  # bytes of one covariance, for one example
@@ -53,6 +65,14 @@ class Origin(NamedTuple):
     base: weakref.ref[Random]
     fn: Callable[[Array], Array]
     push: Callable[[Array], Array] | None  # linear; None is the identity
+
+
+class Forms(NamedTuple):
+    """What takes the operands of a matrix product to `[B, A, K]` and `[B, C, K]`, and `[B, A, C]` to its result."""
+
+    left: Callable[[Array], Array]
+    right: Callable[[Array], Array]
+    assemble: Callable[[Array], Array]
 
 
 class Ledger:
@@ -126,6 +146,75 @@ class Ledger:
         old = self.doubts.get(where)
         self.doubts[where] = nearest if old is None else jnp.minimum(old, nearest)
 
+    def apply(self, base: Random, fn: Callable[[Array], Array], found: Moments, where: str) -> Random:
+        """`fn` of a live value, elementwise, whose moments are known."""
+        slopes, n = found.slopes[:, 0], base.size
+        flat = slopes.reshape(ORDERS, n)  # matrices: a CPU's loops over six axes are several times slower
+        own = series(flat[:, :, None], flat[:, None, :], self.covariance(base).reshape(n, n))
+        own = with_diagonal(own, found.covariance[0, 0]).reshape(*base.shape, *base.shape)
+        others = {z.number: self._across(z, base, fn, slopes[0]) for z in list(self.live.values())}
+        value = self.add(found.mean[0], own, others, where)
+        self.origins[value.number] = [Origin(weakref.ref(base), fn, None)]
+        return value
+
+    def apply_together(
+        self, base: Random, fns: Sequence[Callable[[Array], Array]], found: Moments, where: str
+    ) -> Random:
+        """Several functions of one live value as one, `[K, *shape]`: at one variable their covariances are exact."""
+        own = series_together(found.slopes, self.covariance(base), len(base.shape))
+        own = with_exact_diagonal(own, found.covariance, len(fns), base.size)
+        others = {}
+        for other in list(self.live.values()):
+            cross = self.covariance(other, base)
+            others[other.number] = cross.reshape(*other.shape, 1, *base.shape) * found.slopes[0]
+        return self.add(found.mean, own, others, where)
+
+    def multiply(self, x: Random, y: Random, where: str) -> Random:
+        """`x * y` of live values of one shape that may depend on each other (Isserlis)."""
+        m, n, axes = x.mean, y.mean, len(x.shape)
+        outer = lambda a, b: a.reshape(*a.shape, *(1,) * axes) * b  # noqa: E731
+        xx, yy, xy = self.covariance(x), self.covariance(y), self.covariance(x, y)
+        yx = swapped(xy, axes)
+        own = outer(m, m) * yy + outer(m, n) * yx + outer(n, m) * xy + outer(n, n) * xx + xx * yy + xy * yx
+        others = {z.number: self.covariance(z, y) * m + self.covariance(z, x) * n for z in list(self.live.values())}
+        return self.add(m * n + diagonal(xy, x.shape), own, others, where)
+
+    def contract(self, x: Random, y: Random, dot: Callable[[Array, Array], Array], forms: Forms, where: str) -> Random:
+        """A matrix product of live values that may depend on each other (Isserlis)."""
+        left, right, assemble = forms
+        mean = dot(x.mean, y.mean)
+        check_size(mean.shape, mean.dtype, where)
+        xx = through(self.covariance(x), len(x.shape), left, left)  # [B, A, K, B', A', K']
+        yy = through(self.covariance(y), len(y.shape), right, right)
+        xy = through(self.covariance(x, y), len(x.shape), left, right)
+        einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+        shared = assemble(einsum("bakbck->bac", xy))
+        quadratic = einsum("bakdel,bckdfl->bacdef", xx, yy) + einsum("bakdfl,delbck->bacdef", xy, xy)
+        shares = [lambda v: dot(v, y.mean), lambda v: dot(x.mean, v)]
+        straight = self.derive(mean + shared, [x, y], shares, where)
+        return self.with_noise(straight, through(quadratic, 3, assemble, assemble), where)
+
+    def _across(self, z: Random, base: Random, fn: Callable[[Array], Array], slope: Array) -> Array:
+        """The block `[*z, *fn(base)]`: Stein's lemma, and the Hermite series for what z holds of the same base."""
+        block, axes = self.covariance(z, base) * slope, len(base.shape)
+        for origin in self.functions(z, base):
+            exact, first = self._siblings(base, origin.fn, fn)
+            if origin.push is None:
+                return exact
+            block += swapped(along(origin.push, swapped(exact - first, axes), axes), axes)
+        return block
+
+    def _siblings(
+        self, base: Random, left: Callable[[Array], Array], right: Callable[[Array], Array]
+    ) -> tuple[Array, Array]:
+        """The block `[*base, *base]` of two functions of a base, and what Stein's lemma alone makes of it."""
+        n = base.size
+        both = function_moments(lambda x: (left(x), right(x)), base.mean, self.variance(base))
+        flat, c = both.slopes.reshape(ORDERS, 2, n), self.covariance(base).reshape(n, n)
+        block = with_diagonal(series(flat[:, 0, :, None], flat[:, 1, None, :], c), both.covariance[0, 1])
+        first = flat[0, 0, :, None] * flat[0, 1, None, :] * c
+        return block.reshape(*base.shape, *base.shape), first.reshape(*base.shape, *base.shape)
+
     def _free(self, number: int) -> None:
         self.origins.pop(number, None)
         for pair in [p for p in self.blocks if number in p]:
@@ -145,32 +234,3 @@ def check_size(shape: tuple[int, ...], dtype: jnp.dtype, where: str) -> None:
             f"{where}: its {n:,} values have a covariance of {size / 2**30:.3g} GiB for every example, more than the "
             f"{LIMIT / 2**30:.3g} GiB that are held; predict with `linearised`, which needs none, or sample chips"
         )
-
-
-def along(fn: Callable[[Array], Array], block: Array, axes: int) -> Array:
-    """`fn` on the axes of a block `[*other, *a]` behind the first `axes`, for every element of the others."""
-    other = block.shape[:axes]
-    out = jax.vmap(fn)(block.reshape(-1, *block.shape[axes:]))
-    return out.reshape(*other, *out.shape[1:])
-
-
-def swapped(block: Array, axes: int) -> Array:
-    """`[*a, *b]` as `[*b, *a]`, where `a` has so many axes."""
-    return jnp.transpose(block, (*range(axes, block.ndim), *range(axes)))
-
-
-def diagonal(block: Array, shape: tuple[int, ...]) -> Array:
-    """The variances of `[*a, *a]`."""
-    n = prod(shape)
-    return jnp.diagonal(block.reshape(n, n)).reshape(shape)
-
-
-def on_diagonal(variance: Array) -> Array:
-    """Variances as a covariance."""
-    return jnp.diag(variance.reshape(-1)).reshape(variance.shape * 2)
-
-
-def with_diagonal(matrix: Array, variance: Array) -> Array:
-    """A covariance `[n, n]` with other variances."""
-    same = jnp.eye(matrix.shape[0], dtype=bool)
-    return jnp.where(same, variance.reshape(-1, 1), matrix)

@@ -21,7 +21,7 @@ from anaxon.interpret.moments.examples import checked
 from anaxon.interpret.moments.expected import expected
 from anaxon.interpret.moments.ledger import Ledger, Random, check_size
 from anaxon.interpret.moments.products import NEAREST, REACH
-from anaxon.interpret.moments.reads import Columns, read
+from anaxon.interpret.moments.reads import CellNoise, Columns, read
 from anaxon.interpret.moments.rounding import converted
 from anaxon.interpret.placed import Placed
 from anaxon.interpret.plan import Chip, Plan
@@ -33,11 +33,12 @@ from anaxon.types import Array, PyTree, is_concrete
 
 
 class Propagation(trace.Walk):
-    """The walk over values that vary."""
+    """The walk over values that vary: what is known of them is a ledger's, what crossbars add to it `noise`'s."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger | None = None, noise: type[CellNoise] = CellNoise) -> None:
         super().__init__(_Machine())
-        self.ledger = Ledger()
+        self.ledger = Ledger() if ledger is None else ledger
+        self.noise = noise
         self.seen: dict[str, np.ndarray] = {}  # which of a weight's elements were read
 
     def through(self, fn: Callable, chip: Chip, *inputs: PyTree) -> tuple[list[Any], Any]:
@@ -108,10 +109,10 @@ class Propagation(trace.Walk):
         code, full_scale = self._encoded(weight, operand)
         columns = Columns(weight, product_of(eqn, place), full_scale, eqn, place)
         signal, chi = self._drives(weight.hardware, code)
-        noise = [chains.mean_of(self.ledger, c) if isinstance(c, Random | Chain) else c for c in chi]
+        chi = [chains.mean_of(self.ledger, c) if isinstance(c, Random | Chain) else c for c in chi]
         varying = [chains.chain_of(v) for v in signal if isinstance(v, Random | Chain)]
         drive = self._stacked(varying, weight.path) if varying else jnp.stack(signal)
-        return read(self.ledger, columns, drive, noise)
+        return read(self.noise(self.ledger, columns, drive), chi)
 
     def _stacked(self, drives: list[Chain], where: str) -> Random:
         if len(drives) > 1:
@@ -263,14 +264,14 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
 
     def found(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array]:
         mean, covariance, doubts = mapped(plan, params, inputs)
-        _check_divisions(doubts)
-        _check_finite(mean, covariance)
+        check_divisions(doubts)
+        check_finite(mean, covariance)
         return mean, covariance
 
     return checked(fn, found)
 
 
-def _check_divisions(doubts: dict[str, Array]) -> None:
+def check_divisions(doubts: dict[str, Array]) -> None:
     """Where values are known."""
     for where, nearest in doubts.items():
         if is_concrete(nearest) and not float(jnp.min(nearest)) >= NEAREST:
@@ -281,7 +282,7 @@ def _check_divisions(doubts: dict[str, Array]) -> None:
             )
 
 
-def _check_finite(mean: PyTree, covariance: Array) -> None:
+def check_finite(mean: PyTree, covariance: Array) -> None:
     """Where values are known."""
     found = [*jax.tree.leaves(mean), covariance]
     if is_concrete(*found) and not all(bool(jnp.all(jnp.isfinite(x))) for x in found):
@@ -316,10 +317,11 @@ def _loop_message(name: str, values: list[Any]) -> str:
 def _one(fn: Callable, chip: Chip, inputs: tuple) -> tuple[PyTree, Array, dict[str, Array]]:
     walk = Propagation()
     found, out_tree = walk.through(fn, chip, *jax.tree.map(lambda x: x[None], inputs))
-    return out_tree.unflatten([_example(x) for x in found]), _joint(walk.ledger, found), walk.ledger.doubts
+    return out_tree.unflatten([example(x) for x in found]), _joint(walk.ledger, found), walk.ledger.doubts
 
 
-def _example(x: Any) -> Array:
+def example(x: Any) -> Array:
+    """The mean of a result of a batch of one; raises `ValueError` for what has no such axis."""
     mean = x.mean if isinstance(x, Random) else jnp.asarray(x)
     if mean.ndim == 0 or mean.shape[0] != 1:
         raise ValueError(f"fn: expected results with the inputs' leading axis, 1 here; got shape {mean.shape}")

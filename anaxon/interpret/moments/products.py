@@ -20,10 +20,9 @@ from jax import lax
 
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.moments.chains import Chain, base_of, chain_of, settle
-from anaxon.interpret.moments.ledger import Ledger, Random, along, check_size, swapped
+from anaxon.interpret.moments.ledger import Forms, Ledger, Random
 from anaxon.interpret.product import Dot, product_of
 from anaxon.numerics import safe_sqrt
-from anaxon.types import Array
 
 REACH = 5.5  # standard deviations of its base within which a denominator must stay away from 0
 NEAREST = 1 / 12  # of its value at the mean: a normal denominator's mean is then at least 6 standard deviations
@@ -32,17 +31,7 @@ NEAREST = 1 / 12  # of its value at the mean: a normal denominator's mean is the
 def product(ledger: Ledger, x: Random, y: Random, shape: tuple[int, ...], where: str) -> Random:
     """`x * y`, elementwise."""
     x, y = (_broadcast(ledger, v, shape, where) for v in (x, y))
-    m, n = x.mean, y.mean
-    axes = len(x.shape)
-    outer = lambda a, b: a.reshape(*a.shape, *(1,) * axes) * b  # noqa: E731
-    xx, yy, xy = ledger.covariance(x), ledger.covariance(y), ledger.covariance(x, y)
-    yx = swapped(xy, axes)
-    own = outer(m, m) * yy + outer(m, n) * yx + outer(n, m) * xy + outer(n, n) * xx + xx * yy + xy * yx
-    shared = jnp.diagonal(xy.reshape(x.size, x.size)).reshape(x.shape)
-    others = {}
-    for z in list(ledger.live.values()):
-        others[z.number] = ledger.covariance(z, y) * m + ledger.covariance(z, x) * n
-    return ledger.add(m * n + shared, own, others, where)
+    return ledger.multiply(x, y, where)
 
 
 def _broadcast(ledger: Ledger, value: Random, shape: tuple[int, ...], where: str) -> Random:
@@ -55,35 +44,17 @@ def _broadcast(ledger: Ledger, value: Random, shape: tuple[int, ...], where: str
 
 def contraction(ledger: Ledger, eqn: Any, x: Random, y: Random, where: str) -> Random:
     """`dot_general` of x and y: no more memory than the covariances of operands and result."""
-    out = eqn.outvars[0].aval
-    check_size(tuple(out.shape), out.dtype, where)
-    left, right, assemble = _normal_form(eqn)
-    block = lambda a, b, f, g: _through(ledger.covariance(a, b), len(a.shape), f, g)  # noqa: E731
-    xx, yy = block(x, x, left, left), block(y, y, right, right)  # [B, A, K, B', A', K'], [B, C, K, B', C', K']
-    xy = block(x, y, left, right)
-    einsum = lambda form, *v: jnp.einsum(form, *v, precision=lax.Precision.HIGHEST)  # noqa: E731
-    shared = assemble(einsum("bakbck->bac", xy))
-    quadratic = einsum("bakdel,bckdfl->bacdef", xx, yy) + einsum("bakdfl,delbck->bacdef", xy, xy)
     dot = lambda a, b: jx.bind(jx.precise(eqn), [a, b])[0]  # noqa: E731
-    share = [lambda v: dot(v, y.mean), lambda v: dot(x.mean, v)]
-    straight = ledger.derive(dot(x.mean, y.mean) + shared, [x, y], share, where)
-    return ledger.with_noise(straight, _through(quadratic, 3, assemble, assemble), where)
+    return ledger.contract(x, y, dot, _normal_form(eqn), where)
 
 
-def _through(block: Array, axes: int, f: Any, g: Any) -> Array:
-    """A block `[*a, *b]` with `f` on a's axes and `g` on b's."""
-    half = along(g, block, axes)
-    count = half.ndim - axes
-    return swapped(along(f, swapped(half, axes), count), count)
-
-
-def _normal_form(eqn: Any) -> tuple[Any, Any, Any]:
+def _normal_form(eqn: Any) -> Forms:
     """What takes the operands to `[B, A, K]` and `[B, C, K]`, and `[B, A, C]` to the result."""
     form = product_of(eqn, 1)
     assert isinstance(form, Dot)
     g, _, n, c = form.sizes
     right = lambda v: jnp.swapaxes(form.weight(v), -1, -2).reshape(g, c, n)  # noqa: E731
-    return form.operand, right, form.assemble
+    return Forms(form.operand, right, form.assemble)
 
 
 def quotient(ledger: Ledger, x: Random | Chain, y: Random | Chain, shape: tuple[int, ...], where: str) -> Random:

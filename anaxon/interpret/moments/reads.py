@@ -199,32 +199,53 @@ def _chunked(cells: Array, pad: int, at_once: int) -> Array:
     return jnp.moveaxis(wide.reshape(s, g, -1, at_once, c), 2, 0)
 
 
-def read(ledger: Ledger, columns: Columns, drive: Random | Array, chi: list[Array]) -> Random:
-    """The converted product of one crossbar.
+class CellNoise:
+    """What varies at a crossbar's columns, by full covariances.
 
     Args:
       ledger: of the drives.
       columns: the crossbar.
       drive: `[terms, *operand]`.
+    """
+
+    def __init__(self, ledger: Ledger, columns: Columns, drive: Random | Array) -> None:
+        self.ledger, self.columns, self.drive = ledger, columns, drive
+        self.covariance = ledger.covariance(drive) if isinstance(drive, Random) else None
+        self.second = columns.second_moments(mean_of(drive), self.covariance)
+
+    def variances(self) -> Array:
+        """Of the columns, what is new at a read left out: `[S, G, T, M, C]`."""
+        cells = self.columns.variances(self.second)
+        return cells if self.covariance is None else cells + self.columns.passed(self.covariance)
+
+    def value(self, y: Array, gate: Array | None, fresh: Array) -> Random:
+        """The live value of a mean, with noise `[S, G, T, M, C]` that is new at a read."""
+        noise = self.columns.spread(self.second, gate)
+        return _assembled(self.ledger, self.columns, self.drive, y, gate, noise, fresh, self.columns.weight.path)
+
+
+def mean_of(drive: Random | Array) -> Array:
+    """Of what may vary or not."""
+    return drive.mean if isinstance(drive, Random) else drive
+
+
+def read(noise: CellNoise, chi: list[Array]) -> Random:
+    """The converted product of one crossbar.
+
+    Args:
+      noise: of its columns, at its drives.
       chi: means of the noise drives, `[*operand]` each.
     """
-    path, hw = columns.weight.path, columns.weight.hardware
-    certain = not isinstance(drive, Random)
-    mean = drive if certain else drive.mean
-    covariance = None if certain else ledger.covariance(drive)
-    second, z = columns.second_moments(mean, covariance), columns.sums(mean)
+    columns = noise.columns
+    z = columns.sums(mean_of(noise.drive))
     fresh = _fresh(columns, chi, z)
     gate = None
-    if hw.adc is not None:
+    if columns.converts:
         limit, step = _range(columns, z)
-        within = columns.variances(second) + fresh
-        if covariance is not None:
-            within = within + columns.passed(covariance)
+        within = noise.variances() + fresh
         found = converted(z, within, -limit, limit, step)
         gate, z, fresh = found.slope, found.mean, _converted_noise(found, within, fresh)
-    y = columns.recombined(z)
-    noise = columns.spread(second, gate)
-    return _assembled(ledger, columns, drive, y, gate, noise, fresh, path)
+    return noise.value(columns.recombined(z), gate, fresh)
 
 
 def _fresh(columns: Columns, chi: list[Array], z: Array) -> Array:
