@@ -50,8 +50,8 @@ def _deviations(cells: dict[str, PairMoments], number: Array) -> dict[str, tuple
         key = jax.random.fold_in(fold_name(jax.random.key(0), path), number)
         keys = jax.random.split(key, len(of.mean))
         drawn = [normal(k, m.shape).astype(m.dtype) for k, m in zip(keys, of.mean, strict=True)]
-        root = roots(of.covariance)
-        found[path] = tuple(sum(r * z for r, z in zip(row, drawn, strict=False)) for row in root)
+        rows = roots(of.covariance)
+        found[path] = tuple(sum((r * z for r, z in zip(row, drawn, strict=False)), jnp.zeros(())) for row in rows)
     return lax.stop_gradient(found)
 
 
@@ -97,6 +97,7 @@ class AveragedWalk(trace.Walk):
 
     def __init__(self, machine: Any) -> None:
         super().__init__(machine)
+        self.accounted = machine
         self.bases: dict[int, tuple[Any, Random]] = {}  # by the value's id, with the value
         self.bent: weakref.WeakSet[Chain] = weakref.WeakSet()
 
@@ -120,7 +121,7 @@ class AveragedWalk(trace.Walk):
             return value
         if value.settled is None:
             bent = value in self.bent and jnp.issubdtype(value.dtype, jnp.floating)
-            value.settled = Random(averaged(value, *self.machine.at_kink()) if bent else value.fn(value.base.mean))
+            value.settled = Random(averaged(value, *self.accounted.at_kink()) if bent else value.fn(value.base.mean))
         return value.settled.mean
 
     def _elementwise(self, eqn: Any, values: list[Any]) -> Chain | Array | None:
@@ -145,7 +146,7 @@ class AveragedWalk(trace.Walk):
 
     def _between(self, name: str, x: Array, y: Array) -> Array:
         """The larger or smaller of two values that vary, by their difference."""
-        more = averaged(clipping(x - y, 0.0), *self.machine.at_kink())
+        more = averaged(clipping(x - y, 0.0), *self.accounted.at_kink())
         return y + more if name == "max" else x - more
 
     def _operand(self, value: Any) -> Any:
@@ -164,9 +165,7 @@ class AveragedWalk(trace.Walk):
 
 def _is_curve(jaxpr: Any) -> bool:
     """Whether all of a call is elementwise, with a kink: its derivative is the slope, whatever else is told of it."""
-    eqns = jx.opened(jaxpr)[0].eqns
-    known = all(e.primitive.name in ELEMENTWISE or (_calls(e) and _only_elementwise(jx.inner(e))) for e in eqns)
-    return known and jx.contains(jaxpr, tuple(KINKS))
+    return _only_elementwise(jaxpr) and jx.contains(jaxpr, tuple(KINKS))
 
 
 def _only_elementwise(jaxpr: Any) -> bool:

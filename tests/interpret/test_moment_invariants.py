@@ -112,3 +112,11 @@ def test_channels_can_be_permuted(kind):
         mean, covariance = mean[:, order], covariance[:, order][:, :, order]
     np.testing.assert_allclose(other[0], mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(other[1], covariance, rtol=1e-4, atol=1e-8)
+
+
+def test_power_of_columns_that_end_in_a_ramp_is_refused():
+    """Its bias rows and sums of several reads have no amplifier each."""
+    fn = lambda p, x: jnp.tanh(x @ p["a"])  # noqa: E731
+    plan = ax.place(fn, ax.preset("ramp-5bit"))(PARAMS, X)
+    with pytest.raises(ValueError, match="a: power is that of columns which end in an amplifier"):
+        power(fn)(plan, PARAMS, X)

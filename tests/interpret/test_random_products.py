@@ -46,7 +46,9 @@ CONTRACTIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CONTRACTIONS)
+@pytest.mark.parametrize(
+    "name", ["gram", *(pytest.param(n, marks=pytest.mark.slow) for n in CONTRACTIONS if n != "gram")]
+)
 def test_contractions_of_two_values_are_exact(name):
     for apart, error in zip(*of_one_layer(CONTRACTIONS[name]), strict=True):
         assert np.all(np.abs(apart) < 4.5 * error + 1e-6)

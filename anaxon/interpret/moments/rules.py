@@ -103,7 +103,7 @@ def applied(ledger: Ledger, eqn: Any, values: list[Any], where: str) -> list[Any
     name = eqn.primitive.name
     both, shape = all(isinstance(v, Random | Chain) for v in values), tuple(eqn.outvars[0].aval.shape)
     if name == "div" and both and name not in RULES:
-        return [quotient(ledger, *values, shape, where)]
+        return [quotient(ledger, values[0], values[1], shape, where)]
     operands = [settle(ledger, v, where) if isinstance(v, Random | Chain) else v for v in values]
     if name in RULES:
         found = RULES[name](ledger, eqn, operands, where)
@@ -113,9 +113,9 @@ def applied(ledger: Ledger, eqn: Any, values: list[Any], where: str) -> list[Any
     if is_linear(eqn, operands):
         return linear(ledger, eqn, operands, where)
     if name == "mul":
-        return [product(ledger, *operands, shape, where)]
+        return [product(ledger, operands[0], operands[1], shape, where)]
     if name == "dot_general" and both:
-        return [contraction(ledger, eqn, *operands, where)]
+        return [contraction(ledger, eqn, operands[0], operands[1], where)]
     raise TypeError(
         f"{where}: {name} of values that vary has no rule{PARTS_OF.get(name, '')}; use `linearised`, which needs none, "
         f"or teach it: `anaxon.interpret.moments.register({name!r}, rule)`"
