@@ -11,7 +11,7 @@ from anaxon.attention.bitserial import fused, terminate
 FORMS = ("sign-magnitude", "two's complement")
 CASES = [  # bits, bits a cycle, form, margin; heads, queries, keys, lanes; axes of the threshold and of the mask
     (12, 2, FORMS[0], "exact", (2, 64, 64, 32), "h", ""),
-    (12, 1, FORMS[0], "shifted", (1, 9, 70, 33), "q", "k"),
+    (12, 1, FORMS[0], "shifted", (2, 9, 70, 33), "hq", "hk"),
     (12, 5, FORMS[1], "exact", (1, 520, 20, 17), "k", "hq"),
     (8, 3, FORMS[0], "exact", (1, 3, 5, 1), "qk", "qk"),
     (13, 4, FORMS[0], "exact", (1, 8, 17, 127), "qk", ""),
