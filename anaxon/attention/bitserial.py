@@ -10,6 +10,7 @@ B = 1: `t_B = ceil(t_1 / B)` (T8). All U_t are products of the query with bit pl
 through.
 """
 
+import importlib.util
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -21,7 +22,7 @@ from jax.scipy.special import ndtr
 
 from anaxon.attention.integers import BITS, Integers, Wide, added, at_least, is_wide, zeros
 from anaxon.attention.operands import MARGINS, as_integers, as_threshold, check_head, check_settings, leading_axes, led
-from anaxon.attention.planes import FORMS, first_bit, known_bits, pieces, plane, plane_product, signs, widest_plane
+from anaxon.attention.planes import FORMS, known_bits, plane, plane_product, schedule, signs, widest_plane
 from anaxon.check import integer
 from anaxon.types import Array, ArrayLike, pytree
 
@@ -142,19 +143,62 @@ def expected_cycles(
 
 @partial(jax.jit, static_argnames=("lead", "bits", "per_cycle", "form", "margin"))
 def _terminate(operands: tuple, *, lead: tuple[int, ...], **settings) -> Terminated:
-    """On a CPU head by head, so that products stay in the cache; on an accelerator all at once, in half precision."""
+    """On a CPU head by head, so that products stay in the cache; on an accelerator all at once, in half precision.
+
+    NVIDIA GPUs have a kernel for most operands.
+    """
 
     def batch(*operands: Array, dtype: jnp.dtype) -> Terminated:
         return _pairs(*operands, **settings, dtype=dtype)
 
     def heads(*operands: Array) -> Terminated:
-        flat = jax.tree.map(lambda x: x.reshape(math.prod(lead), *x.shape[len(lead) :]), operands)
-        found = lax.map(lambda head: batch(*head, dtype=jnp.float32), flat)
-        return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), found)
+        return lax.map(lambda head: batch(*head, dtype=jnp.float32), operands)
 
     whole, half = (partial(batch, dtype=dtype) for dtype in (jnp.float32, jnp.float16))
-    operands = jax.tree.map(lambda x: led(x, lead), operands)
-    return lax.platform_dependent(*operands, cpu=heads, cuda=half, rocm=half, default=whole)
+    operands = jax.tree.map(lambda x: lax.collapse(led(x, lead)[None], 0, len(lead) + 1), operands)
+    cuda = partial(fused, **settings) if _has_kernel(operands[0], operands[1], settings["bits"]) else half
+    found = lax.platform_dependent(*operands, cpu=heads, cuda=cuda, rocm=half, default=whole)
+    return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), found)
+
+
+def fused(
+    query: Array,
+    key: Array,
+    threshold: Array,
+    mask: Array,
+    *,
+    bits: int,
+    per_cycle: int,
+    form: str,
+    margin: str,
+    interpret: bool = False,
+) -> Terminated:
+    """`terminate` of operands `[heads, ., .]` as one GPU kernel; interpreted, it runs anywhere."""
+    from anaxon.kernels import termination  # it takes a while to import
+
+    kept, scores, cycles = termination.terminated(
+        query,
+        key,
+        threshold,
+        mask,
+        bits=bits,
+        schedule=schedule(bits, per_cycle, form, termination.widest(bits)),
+        plane=partial(plane, form=form, bits=bits),
+        signs=signs if form == FORMS[0] else None,
+        exact=margin == MARGINS[0],
+        interpret=interpret,
+    )
+    return Terminated(kept=kept, scores=scores, cycles=cycles)
+
+
+def _has_kernel(query: Array, key: Array, bits: int) -> bool:
+    """Whether the kernel takes these operands, and this process has a GPU and a jax to run it."""
+    if jax.default_backend() != "gpu" or importlib.util.find_spec("jax.experimental.pallas.triton") is None:
+        return False
+    from anaxon.kernels import termination
+
+    capability = str(getattr(jax.devices()[0], "compute_capability", "none"))
+    return termination.takes(query.shape, key.shape, bits, capability) and not is_wide(query.shape[-1], bits)
 
 
 @partial(jax.jit, static_argnames=("lead", "bits", "per_cycle", "form", "margin"))
@@ -194,13 +238,11 @@ def _partial_sums(
     """`P_t` and how many magnitude bits are still unseen, cycle by cycle; the last `P_t` is the score."""
     head_dim = query.shape[-1]
     total = zeros((*query.shape[:-1], key.shape[-2]), is_wide(head_dim, bits))
-    seen = first_bit(form)
-    for known in known_bits(bits, per_cycle):
-        for first, last in pieces(seen, known, widest_plane(head_dim, bits)):
+    for planes, unseen in schedule(bits, per_cycle, form, widest_plane(head_dim, bits)):
+        for first, last in planes:
             product = plane_product(query, plane(key, form, bits, first, last), bits, dtype)
             total = added(total, product, bits - 1 - last)
-        seen = known
-        yield total, bits - 1 - known
+        yield total, unseen
 
 
 def _margins(query: Array, key: Array, form: str, bits: int, dtype: jnp.dtype) -> tuple[Array, Array]:

@@ -30,6 +30,13 @@ def pieces(first: int, last: int, widest: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + widest, last)
 
 
+def schedule(bits: int, per_cycle: int, form: str, widest: int) -> tuple[tuple[tuple[tuple[int, int], ...], int], ...]:
+    """Of every cycle: the planes that it reads, `(first, last)` each, and the magnitude bits that are then unseen."""
+    ends = known_bits(bits, per_cycle)
+    starts = (first_bit(form), *ends[:-1])
+    return tuple((tuple(pieces(*span, widest)), bits - 1 - span[1]) for span in zip(starts, ends, strict=True))
+
+
 def widest_plane(head_dim: int, bits: int) -> int:
     """Bits of a plane that is exact in half precision and its product in float32: 0 where there is none."""
     return min(MANTISSA[jnp.dtype(jnp.float16)], max(0, EXACT - (bits - 1) - math.ceil(math.log2(head_dim))))
