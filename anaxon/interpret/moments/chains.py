@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anaxon.interpret import jaxpr as jx
-from anaxon.interpret.moments.ledger import Ledger, Origin, Random, along, swapped, with_diagonal
+from anaxon.interpret.moments.ledger import Ledger, Origin, Random, along, held, swapped, with_diagonal
 from anaxon.normal import ORDERS, Clip, Moments, clip_moments, function_moments
 from anaxon.types import Array
 
@@ -150,11 +150,11 @@ def settle(ledger: Ledger, value: Random | Chain, where: str) -> Random:
 
 def _single(ledger: Ledger, chain: Chain, where: str) -> Random:
     base = chain.base
-    found = moments_of([chain], base.mean, ledger.variance(base))
+    found = held(moments_of([chain], base.mean, ledger.variance(base)))
     slopes, n = found.slopes[:, 0], base.size
     flat = slopes.reshape(ORDERS, n)  # matrices: a CPU's loops over six axes are several times slower
     own = _series(flat[:, :, None], flat[:, None, :], ledger.covariance(base).reshape(n, n))
-    own = with_diagonal(own, found.covariance[0, 0]).reshape(*base.shape, *base.shape)
+    own = held(with_diagonal(own, found.covariance[0, 0])).reshape(*base.shape, *base.shape)
     others = {z.number: _across(ledger, z, chain, slopes) for z in list(ledger.live.values())}
     value = ledger.add(found.mean[0].astype(chain.dtype), own, others, where)
     ledger.origins[value.number] = [Origin(weakref.ref(base), chain.fn, None)]

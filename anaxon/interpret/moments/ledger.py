@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from anaxon.types import Array
+from anaxon.types import Array, PyTree
 
 LIMIT = 2**31  # bytes of one covariance, for one example
 _NUMBERS = itertools.count()
@@ -146,6 +147,15 @@ def along(fn: Callable[[Array], Array], block: Array, axes: int) -> Array:
     other = block.shape[:axes]
     out = jax.vmap(fn)(block.reshape(-1, *block.shape[axes:]))
     return out.reshape(*other, *out.shape[1:])
+
+
+def held(values: PyTree) -> PyTree:
+    """The same values, worked out once: on a CPU, XLA would do it again for every pair that they make and every use.
+
+    It drops barriers before it fuses, but fuses nothing across a branch; where a mean is not finite, nothing is.
+    """
+    finite = jnp.ravel(jax.tree.leaves(values)[0])[0] < jnp.inf
+    return lax.cond(finite, lambda v: v, lambda v: jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), v), values)
 
 
 def swapped(block: Array, axes: int) -> Array:
