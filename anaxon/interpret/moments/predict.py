@@ -26,19 +26,28 @@ from anaxon.normal import clip_moments
 from anaxon.numerics import absmax, safe_scale
 from anaxon.types import Array, PyTree, is_concrete
 
+Watch = Callable[[Columns, Array, Array | None], None]
+
 
 class Propagation(trace.Walk):
-    """The walk over values that vary."""
+    """The walk over values that vary.
 
-    def __init__(self) -> None:
+    Args:
+      params: the digital weights, for a watch that asks for them.
+      watch: is told of every read: the crossbar, the mean of its drives `[terms, *operand]`, and their covariance
+        `[terms, *operand, terms, *operand]`, or None where they do not vary.
+    """
+
+    def __init__(self, params: PyTree | None = None, watch: Watch | None = None) -> None:
         super().__init__(_Machine())
+        self.params, self.watch = params, watch
         self.ledger = Ledger()
         self.seen: dict[str, None] = {}
 
     def through(self, fn: Callable, chip: Chip, *inputs: PyTree) -> tuple[list[Any], Any]:
         """A function's results on the expected chip, settled, and their tree; inputs may vary (`Random`)."""
         shape = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if isinstance(x, Random) else x  # noqa: E731
-        jaxpr, out_tree, values = opened(fn, chip, None, *jax.tree.map(shape, inputs))
+        jaxpr, out_tree, values = opened(fn, chip, self.params, *jax.tree.map(shape, inputs))
         outs = self.run(jaxpr, [*values, *jax.tree.leaves(inputs)])
         return [self._settled(o) for o in outs], out_tree
 
@@ -99,6 +108,9 @@ class Propagation(trace.Walk):
         noise = [chains.mean_of(self.ledger, c) if isinstance(c, Random | Chain) else c for c in chi]
         varying = [chains.chain_of(v) for v in signal if isinstance(v, Random | Chain)]
         drive = self._stacked(varying, weight.path) if varying else jnp.stack(signal)
+        if self.watch is not None:
+            certain = not isinstance(drive, Random)
+            self.watch(columns, drive if certain else drive.mean, None if certain else self.ledger.covariance(drive))
         return read(self.ledger, columns, drive, noise)
 
     def _stacked(self, drives: list[Chain], where: str) -> Random:
@@ -155,9 +167,10 @@ class Propagation(trace.Walk):
         return self.run(closed, [value])
 
     def _where(self, eqn: Any) -> str:
-        """The function's own names for a place in it (`jax.named_scope`, Flax modules), or the last read before it."""
+        """The function's own names for a place in it (`jax.named_scope`, Flax modules), and the last read before it."""
         last = next(reversed(self.seen), None)
-        return str(eqn.source_info.name_stack) or ("the function" if last is None else f"the function, behind {last}")
+        named = str(eqn.source_info.name_stack) or "the function"  # of an einsum: its letters
+        return named if last is None else f"{named}, behind {last}"
 
 
 class _Machine:
@@ -222,7 +235,7 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
     @jax.jit
     def mapped(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array]:
         chip = expected(plan, params)
-        one = lambda xs: _one(fn, chip, xs)  # noqa: E731
+        one = lambda xs: example(Propagation(), fn, chip, xs)  # noqa: E731
         return jax.lax.map(one, inputs, batch_size=at_once if at_once > 1 else None)
 
     digital = jax.jit(fn)
@@ -232,14 +245,14 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
         check_followed(plan)
         check_apart(digital, params, inputs)
         mean, covariance = mapped(plan, params, inputs)
-        _check_finite(mean, covariance)
+        check_finite(mean, covariance)
         return mean, covariance
 
     return run
 
 
-def _check_finite(mean: PyTree, covariance: Array) -> None:
-    """Where values are known."""
+def check_finite(mean: PyTree, covariance: Array) -> None:
+    """Raises `ValueError` for moments that are not finite, where values are known."""
     found = [*jax.tree.leaves(mean), covariance]
     if is_concrete(*found) and not all(bool(jnp.all(jnp.isfinite(x))) for x in found):
         raise ValueError(
@@ -264,8 +277,8 @@ def _loop_message(name: str, values: list[Any]) -> str:
     )
 
 
-def _one(fn: Callable, chip: Chip, inputs: tuple) -> tuple[PyTree, Array]:
-    walk = Propagation()
+def example(walk: Propagation, fn: Callable, chip: Chip, inputs: tuple) -> tuple[PyTree, Array]:
+    """One example's result, and the covariance `[n, n]` of its numbers; the walk is a new one."""
     found, out_tree = walk.through(fn, chip, *jax.tree.map(lambda x: x[None], inputs))
     return out_tree.unflatten([_example(x) for x in found]), _joint(walk.ledger, found)
 
