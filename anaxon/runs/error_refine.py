@@ -14,16 +14,16 @@ from anaxon.runs.error_measures import Panel
 from anaxon.runs.error_networks import Placed, at_sigma
 from anaxon.types import Array
 
-RATE = 0.1  # of Adam, on the logits of windows
+RATE = 0.03  # of Adam, on the logits of windows
 BOUNDS = (0.5 * tune.LOWEST, 1.5)  # around every window that the geometric program gives
 
 Windows = dict[str, Array]
 
 
 def refined(
-    net: Placed, sigma: float, panel: Panel, given: tune.Trade, starts: dict[float, Windows], steps: int
-) -> dict[float, dict[str, Any]]:
-    """For every budget [g_max v_max^2] windows of layers, the objective before every step, and seconds.
+    net: Placed, sigma: float, panel: Panel, given: tune.Trade, start: Windows, budget: float, steps: int
+) -> tuple[Windows, dict[str, Any]]:
+    """Windows of layers, and what the optimiser saw: the objective before every step, and its seconds.
 
     First order, over all pictures of `given`, is corrected by what the moments differ from it on the panel's pictures:
     these are few, and must not decide what many can.
@@ -33,11 +33,10 @@ def refined(
       sigma: of a cell.
       panel: pictures that the moments follow.
       given: the trade of layers on all pictures.
-      starts: windows for every budget.
+      start: windows.
+      budget: power [g_max v_max^2].
       steps: of the optimiser.
     """
-    if not starts:
-        return {}
     plan = at_sigma(net.plan, sigma)
     few = tune.trade(net.fn)(plan, net.params, panel.x)
     moments = predict(net.fn)
@@ -52,15 +51,11 @@ def refined(
         found = jax.lax.map(lambda picture: of_picture(windows, *picture), (panel.x, panel.exact))
         return given.error_at(windows) + jnp.mean(found) - few.error_at(windows)
 
-    found = {}
-    for budget, start in starts.items():
-        clock = time.perf_counter()
-        at = lambda plan, budget=budget: within(given, windows_of(plan), budget)  # noqa: E731
-        free = {"ranges/*/window": BOUNDS}
-        best, seen = tune.minimise(lambda plan, at=at: error(at(plan)), tune.with_windows(plan, start), free,
-                                   optax.adam(RATE), steps)  # fmt: skip
-        found[budget] = {"windows": at(best), "objective": seen.tolist(), "seconds": time.perf_counter() - clock}
-    return found
+    clock = time.perf_counter()
+    at = lambda plan: within(given, windows_of(plan), budget)  # noqa: E731
+    wide = tune.with_windows(plan, start)
+    best, seen = tune.minimise(lambda plan: error(at(plan)), wide, {"ranges/*/window": BOUNDS}, optax.adam(RATE), steps)
+    return at(best), {"objective": seen.tolist(), "seconds": time.perf_counter() - clock}
 
 
 def windows_of(plan: Plan) -> Windows:
