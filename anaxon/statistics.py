@@ -148,6 +148,25 @@ def mean_over(values: np.ndarray, of: str) -> Estimate:
     return Estimate(mean, std, (mean - half, mean + half), n, {of: n})
 
 
+def std_over(values: np.ndarray, of: str) -> Estimate:
+    """Standard deviation of `values` `[n]`, as `mean`, with a 95 % interval for values of any distribution.
+
+    `Var s^2 = (m4 - s^4 (n - 3) / (n - 1)) / n` (Cramer 1946, *Mathematical Methods of Statistics*, 27.4), and the
+    normal approximation of s; where nothing varies it has no width.
+
+    Raises:
+      ValueError: for fewer than two values.
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or values.size < 2:
+        raise ValueError(f"values: expected two or more values in a row; got shape {values.shape}")
+    n, std = values.size, float(values.std(ddof=1))
+    fourth = float(((values - values.mean()) ** 4).mean())
+    variance = max(0.0, fourth - std**4 * (n - 3) / (n - 1)) / n
+    half = _t(np.inf) * np.sqrt(variance) / (2 * std) if std > 0 else 0.0
+    return Estimate(std, std, (max(0.0, std - half), std + half), n, {of: n})
+
+
 def difference(first: np.ndarray, second: np.ndarray, of: str) -> Estimate:
     """Mean of `first` `[n]` less that of `second` `[m]`, independent samples, with Welch's interval (1947).
 

@@ -135,16 +135,21 @@ def uniform(given: Trade, power_budget: float, relative: Mapping[str, float] | N
     return _uniform(given, share, top, power_budget)
 
 
-def least_error(given: Trade, power_budget: float) -> dict[str, Array]:
+def least_error(given: Trade, power_budget: float, highest: float = 1.0) -> dict[str, Array]:
     """Windows of least error within a power budget [g_max v_max^2].
+
+    Args:
+      given: costs and gains.
+      power_budget: [g_max v_max^2].
+      highest: of a window. Chips have none above 1; what they would be there tells what full scale costs.
 
     Raises:
       ValueError: for a budget below the power of the smallest windows; it says how much that is.
     """
     lowest = {p: jnp.full_like(a, LOWEST) for p, a in given.error.items()}
-    full = {p: jnp.where(a > 0, 1.0, LOWEST) for p, a in given.error.items()}
+    full = {p: jnp.where(a > 0, highest, LOWEST) for p, a in given.error.items()}
     _feasible(power_budget, float(_power(given, lowest)), float("inf"))
-    return full if float(_power(given, full)) <= power_budget else _at_power(given, power_budget)
+    return full if float(_power(given, full)) <= power_budget else _at_power(given, power_budget, jnp.float32(highest))
 
 
 def least_power(given: Trade, error_budget: float) -> dict[str, Array]:
@@ -186,20 +191,23 @@ def _uniform(given: Trade, share: dict[str, Array], top: Array, budget: Array) -
 
 
 @jax.jit
-def _at_power(given: Trade, budget: Array) -> dict[str, Array]:
-    return _windows(given, _bisect(lambda x: given.power_at(_windows(given, x)) > budget, 1e-30, 1e30))
+def _at_power(given: Trade, budget: Array, highest: Array) -> dict[str, Array]:
+    at = lambda x: _windows(given, x, highest)  # noqa: E731
+    return at(_bisect(lambda x: given.power_at(at(x)) > budget, 1e-30, 1e30))
 
 
 @jax.jit
 def _at_error(given: Trade, budget: Array) -> dict[str, Array]:
-    return _windows(given, _bisect(lambda x: given.error_at(_windows(given, x)) < budget, 1e-30, 1e30))
+    at = lambda x: _windows(given, x, jnp.float32(1.0))  # noqa: E731
+    return at(_bisect(lambda x: given.error_at(at(x)) < budget, 1e-30, 1e30))
 
 
-def _windows(given: Trade, price: Array) -> dict[str, Array]:
-    """Where `w^3 (A + 2 B w) = 2 a / price`, limited to [LOWEST, 1]; the left side rises with w."""
+def _windows(given: Trade, price: Array, highest: Array) -> dict[str, Array]:
+    """Where `w^3 (A + 2 B w) = 2 a / price`, limited to [LOWEST, highest]; the left side rises with w."""
 
     def one(a: Array, cells: Array, amplifiers: Array) -> Array:
-        return _bisect(lambda w: w**3 * (cells + 2 * amplifiers * w) * price < 2 * a, LOWEST * jnp.ones_like(a), 1.0)
+        low = LOWEST * jnp.ones_like(a)
+        return _bisect(lambda w: w**3 * (cells + 2 * amplifiers * w) * price < 2 * a, low, highest)
 
     return jax.tree.map(one, given.error, given.cells, given.amplifiers)
 
@@ -275,7 +283,7 @@ def _chosen(plan: Plan, free: Mapping[str, Bounds]) -> tuple[list[Any], Any, dic
 
     found, treedef = jax.tree_util.tree_flatten_with_path(plan)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in found]
-    leaves = [jnp.asarray(x, jnp.float32) if isinstance(x, float | int) else x for _, x in found]
+    leaves = [x for _, x in found]
     chosen: dict[int, Bounds] = {}
     for pattern, bounds in free.items():
         matching = [i for i, name in enumerate(names) if fnmatchcase(name, pattern)]
@@ -283,7 +291,17 @@ def _chosen(plan: Plan, free: Mapping[str, Bounds]) -> tuple[list[Any], Any, dic
             raise ValueError(f"free: {pattern!r} matches no number of the plan; there are {names}")
         chosen |= dict.fromkeys(matching, bounds)
     for i, (low, high) in chosen.items():
+        leaves[i] = _number(names[i], leaves[i])
         if not bool(jnp.all((leaves[i] > low) & (leaves[i] < high))):
             start = np.array2string(np.asarray(leaves[i]), precision=4)
             raise ValueError(f"free: {names[i]} starts at {start}, not within ({low:g}, {high:g})")
     return leaves, treedef, chosen
+
+
+def _number(name: str, leaf: Any) -> Array:
+    """A leaf that can move; those that do not stay what they are."""
+    if isinstance(leaf, float | int) and not isinstance(leaf, bool):
+        return jnp.asarray(leaf, jnp.float32)
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+        raise TypeError(f"free: {name} is {jnp.result_type(leaf).name}; expected a floating-point number")
+    return leaf

@@ -8,7 +8,8 @@ import json
 import sys
 from pathlib import Path
 
-from anaxon.report import markdown
+from anaxon.report import error_budget, markdown
+from anaxon.report import error_budget_parts as parts
 from anaxon.runs.error_tuning import CHOICES
 
 
@@ -26,6 +27,9 @@ def main(folders: list[Path]) -> None:
         compared(record)
         if folder == folders[0]:
             spreads(record)
+            one_window(record)
+            causes(record)
+            power(record)
             windows(record)
             speed(record)
             first_order(record["delta"])
@@ -48,14 +52,51 @@ def compared(record: dict) -> None:
 
 
 def spreads(record: dict) -> None:
-    """Of the accuracy over chips."""
-    print("### Accuracy on the pictures followed, and its standard deviation from chip to chip\n")
+    """Of the accuracy over chips, and flips."""
+    print("### Accuracy on the pictures followed, its standard deviation from chip to chip, and flips of the class\n")
     rows = []
     for kind, net in record["networks"].items():
         for x in net["lines"]:
-            shares = (x["chance"], x["accuracy"]["mean"], x["spread"], x["spread_sampled"])
-            rows.append((kind, x["sigma"], *(f"{v:.2%}" for v in shares)))
-    print(markdown.table(("network", "sigma", "predicted", "sampled", "std, predicted", "sampled"), rows))
+            accuracy = (f"{x['chance']:.2%}", interval(x["accuracy"], ".2%"))
+            spread = (f"{x['spread']:.2%}", interval(x["spread_sampled"], ".2%"))
+            rows.append((kind, x["sigma"], *accuracy, *spread, f"{x['flip']:.2%}", interval(x["flip_sampled"], ".2%")))
+    print(markdown.table(("network", "sigma", "accuracy, predicted", "sampled, 95 %", "its std, predicted",
+                          "sampled, 95 %", "flips, predicted", "sampled, 95 %"), rows))  # fmt: skip
+
+
+def one_window(record: dict) -> None:
+    study = record["config"]["study"]
+    print(f"### One window for all weights, sigma {study['sigma']}, {study['window_chips']} chips\n")
+    rows = []
+    for kind, net in record["networks"].items():
+        for x in sorted(net.get("windows", []), key=lambda x: x["window"]):
+            errors = (f"{x['predicted']:.4g}", f"{x['linearised']:.4g}", interval(x["sampled"], ".4g"))
+            rows.append((kind, x["window"], *errors, f"{x['ratio']:.3f}", f"{x['kurtosis']:+.2f}"))
+    print(markdown.table(("network", "window", "`predict`", "`linearised`", "sampled, 95 %", "predicted / sampled",
+                          "excess kurtosis"), rows))  # fmt: skip
+
+
+def causes(record: dict) -> None:
+    given, found = record["config"]["causes"], record["causes"]
+    print(f"### By cause and layer: {record['config']['study']['networks'][0]}, sigma "
+          f"{record['config']['study']['sigma']}, weights of {given['weight_bits']} and inputs of {given['dac_bits']} "
+          f"bits, reads of {given['read_sigma']}; {given['chips']} chips with each cause alone\n")  # fmt: skip
+    rows = []
+    for name in parts.named_causes(found):
+        predicted, sampled = found["predicted"][name], found["sampled"][name]
+        share, rate = f"{predicted / found['predicted']['all']:.1%}", parts.ratio(predicted, sampled["mean"])
+        rows.append((parts.TITLES.get(name, f"`{name}`"), f"{predicted:.4g}", share, interval(sampled, ".4g"), rate))
+    print(markdown.table(("cause", "`linearised`", "share", "sampled alone, 95 %", "predicted / sampled"), rows))
+
+
+def power(record: dict) -> None:
+    study = record["config"]["study"]
+    print(f"### Power [g_max v_max^2 an example], sigma {study['sigma']}, {study['power_chips']} chips\n")
+    rows = [(kind, f"`{p}`", *(x for part in ("cells", "amplifiers") for x in (
+             f"{line[part]['predicted']:.5g}", interval(line[part]["sampled"], ".5g"))))
+            for kind, net in record["networks"].items() for p, line in net["power"].items()]  # fmt: skip
+    print(markdown.table(("network", "layer", "cells, predicted", "sampled, 95 %", "amplifiers, predicted",
+                          "sampled, 95 %"), rows))  # fmt: skip
 
 
 def windows(record: dict) -> None:
@@ -71,6 +112,12 @@ def windows(record: dict) -> None:
         rows.append((f"{r['budget']:.0%}", r["choice"], *error, *ratios, f"{r['accuracy']['mean']:.1%}"))
     print(markdown.table(("power", "windows", "largest", "error, predicted", "sampled, 95 %", "of uniform, 95 %",
                           "of tensor", "accuracy"), rows))  # fmt: skip
+    if told := record["tuned"]["refined"]:
+        steps = told["objective"]
+        print(
+            f"Refined at {study['refined_budget']:.0%}: {len(steps) - 1} steps on {study['refined_images']} pictures, "
+            f"the moments' error {steps[0]:.4g} to {min(steps):.4g}, {told['seconds']:.3g} s with compiling.\n"
+        )
 
 
 def speed(record: dict) -> None:
@@ -87,6 +134,9 @@ def speed(record: dict) -> None:
             ("network", "`predict`", "`linearised`", "chips needed", "our ensemble", "loop over chips"), rows
         )
     )
+    for sentence in error_budget.verdicts(record["networks"], record["delta"]["networks"]):
+        print(f"- {sentence}")
+    print()
 
 
 def first_order(found: dict) -> None:

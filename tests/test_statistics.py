@@ -141,3 +141,16 @@ def test_all_right_is_not_certain():
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_the_interval_of_a_deviation_covers_whatever_the_distribution():
+    """In 95 % of repeats, of a skewed and a short-tailed distribution; at a normal one it is s / sqrt(2 n)."""
+    rng = np.random.default_rng(0)
+    for draw, std in ((rng.exponential, 1.0), (rng.uniform, 12**-0.5)):
+        ends = np.array([st.std_over(draw(size=400), "chips").ci95 for _ in range(1000)])
+        assert 0.92 < np.mean((ends[:, 0] < std) & (std < ends[:, 1])) < 0.97
+    found = st.std_over(rng.normal(size=10**6), "chips")
+    assert found.ci95[1] - found.mean == pytest.approx(1.96 / np.sqrt(2e6), rel=0.01)
+    assert st.std_over(np.ones(9), "chips").ci95 == (0.0, 0.0)
+    with pytest.raises(ValueError, match="two or more"):
+        st.std_over(np.ones(1), "chips")

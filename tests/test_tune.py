@@ -99,6 +99,17 @@ def sampled_error(fn, plan, params, x, chips=2000):
     )
 
 
+def test_without_the_box_full_scale_costs_nothing(setting):
+    """Where windows of 1 bind, wider ones would err less at the same power."""
+    fn, plan, params, x = setting
+    given = tune.trade(fn)(plan, params, x)
+    budget = 0.8 * float(given.power_at(dict.fromkeys(SHAPES, 1.0)))
+    box, free = tune.least_error(given, budget), tune.least_error(given, budget, highest=100.0)
+    assert max(float(w.max()) for w in box.values()) == 1.0 < max(float(w.max()) for w in free.values())
+    assert float(given.power_at(free)) == pytest.approx(float(given.power_at(box)), rel=1e-3)
+    assert float(given.error_at(free)) < float(given.error_at(box))
+
+
 def test_infeasible_budgets_say_what_is_feasible(setting):
     fn, plan, params, x = setting
     given = tune.trade(fn)(plan, params, x)
@@ -163,6 +174,21 @@ def test_wrong_leaves_are_named(setting):
         tune.minimise(lambda p: 0.0, plan, {"nothing": (0, 1)}, optax.sgd(1), 1)
     with pytest.raises(ValueError, match=r"hardware/0/device/sigma starts at 0.01"):
         tune.minimise(lambda p: 0.0, plan, {"hardware/0/device/sigma": (0.5, 1)}, optax.sgd(1), 1)
+
+
+def test_leaves_that_do_not_move_stay_what_they_are(setting):
+    _, plan, _, _ = setting
+    counted = (plan, jnp.arange(3))
+
+    def objective(found):
+        moved, whole = found
+        assert whole.dtype == jnp.int32
+        return (moved.hardware[0].device.sigma - 0.02) ** 2
+
+    (best, whole), _ = tune.minimise(objective, counted, {"0/hardware/0/device/sigma": (0, 1)}, optax.sgd(1.0), 2)
+    assert float(best.hardware[0].device.sigma) > 0.01 and whole.dtype == jnp.int32
+    with pytest.raises(TypeError, match="free: 1 is int32; expected a floating-point number"):
+        tune.minimise(objective, counted, {"1": (-1, 3)}, optax.sgd(1.0), 2)
 
 
 @pytest.mark.parametrize("noise", [{"sigma_rel": 0.05}, {"bandwidth": 1e11}])

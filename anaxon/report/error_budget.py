@@ -4,6 +4,7 @@ from html import escape
 from typing import Any
 
 from anaxon.report import error_budget_delta, html
+from anaxon.report import error_budget_parts as parts
 from anaxon.report.error_budget_figures import figures as figures
 from anaxon.runs.error_tuning import CHOICES
 
@@ -12,6 +13,7 @@ CAPTIONS = {
     "error": "Mean squared error of the logits against the programming noise of a cell. Lines are predicted without "
     "sampling any chip, points are sampled chips with 95 % intervals.",
     "ratio": "Predicted error over the sampled one; bars are the sampling's 95 % intervals.",
+    "window": "The same against one window of all weights of the first network.",
     "budget": "What the cells of each layer add, to first order.",
     "pareto": "Mean squared error against power, sampled on the pictures that windows were chosen from; dotted: "
     "predicted to first order.",
@@ -21,7 +23,8 @@ CAPTIONS = {
 
 def page(record: dict[str, Any], drawn: dict[str, bytes]) -> str:
     """The page of a run from its record (`results.json`) and its figures (PNG by name)."""
-    parts = [
+    sigma = record["config"]["study"]["sigma"]
+    sections = [
         _head(record),
         html.tiles(_tiles(record)),
         "<h2>Predicted and sampled</h2>",
@@ -30,21 +33,28 @@ def page(record: dict[str, Any], drawn: dict[str, bytes]) -> str:
         "be trusted. Accuracy and flips are expected over chips, on the pictures followed; a flip is another class "
         "than the digital network's. How the accuracy varies from chip to chip is predicted to first order, with the "
         "covariances between pictures.</p>",
+        "<h2>One window for all</h2>",
+        *(parts.narrow(net["windows"], sigma) for net in record["networks"].values() if "windows" in net),
         "<h2>Figures</h2>",
         html.gallery(drawn, CAPTIONS),
         "<h2>What causes the error</h2>",
-        *(_causes(kind, net, record["config"]["study"]["sigma"]) for kind, net in record["networks"].items()),
+        *(_causes(kind, net, sigma) for kind, net in record["networks"].items()),
+        parts.causes(record["causes"], record["config"], sigma),
+        "<h2>Power</h2>",
+        "<p>In g_max v_max² an example (one full cell at full input), amplifiers of r = 1 / g_max, at full windows: "
+        "expected over chips, and measured on chips both cells of whose pairs are known.</p>",
+        *(parts.power(kind, net["power"], sigma) for kind, net in record["networks"].items()),
         *error_budget_delta.section(record["delta"]),
         "<h2>Windows at equal power</h2>",
         _tuned(record["tuned"]),
         "<h2>How long it takes</h2>",
-        _speed(record["networks"]),
+        _speed(record["networks"], record["delta"]["networks"]),
         "<h2>The hardware: what is active where</h2>",
         html.hardware(record["nonidealities"]),
         "<h2>Where the numbers come from</h2>",
         html.origin(_facts(record), record),
     ]
-    return html.document(TITLE, parts)
+    return html.document(TITLE, sections)
 
 
 def _head(record: dict[str, Any]) -> str:
@@ -75,8 +85,8 @@ def _tiles(record: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def _lines(kind: str, net: dict[str, Any]) -> str:
     head = ["sigma", "predicted", "first order", "sampled", "95 %", "ratio", "ratio, first order", "single pictures",
-            "accuracy, predicted", "sampled", "its std over chips, predicted", "sampled", "flips",
-            "kurtosis"]  # fmt: skip
+            "accuracy, predicted", "sampled", "its std over chips, predicted", "sampled", "95 %", "flips, predicted",
+            "sampled", "95 %", "kurtosis"]  # fmt: skip
     rows = []
     for x in net["lines"]:
         low, high = x["sampled"]["ci95"]
@@ -85,11 +95,12 @@ def _lines(kind: str, net: dict[str, Any]) -> str:
         sampled = [f"{x['sampled']['mean']:.4g}", f"[{low:.4g}, {high:.4g}]"]
         ratios = [f"{x['ratio']:.3f}", f"{x['ratio_linearised']:.3f}", spread]
         shares = [html.percent(x["chance"]), html.percent(x["accuracy"]["mean"]), html.percent(x["spread"], 2),
-                  html.percent(x["spread_sampled"], 2), html.percent(x["flip"], 2)]  # fmt: skip
+                  *parts.interval(x["spread_sampled"], ".2%"), html.percent(x["flip"], 2),
+                  *parts.interval(x["flip_sampled"], ".2%")]  # fmt: skip
         rows.append([f"{x['sigma']:g}", f"{x['predicted']:.4g}", f"{x['linearised']:.4g}", *sampled, *ratios, *shares,
                      f"{x['kurtosis']:+.2f}{trusted}"])  # fmt: skip
     said = f"digital accuracy {net['test_accuracy']:.1%}, {net['panel_accuracy']:.1%} on the pictures followed"
-    return f"<p><b>{escape(kind)}</b>, {said}</p>{html.card(html.table(head, rows, tuple(range(14))))}"
+    return f"<p><b>{escape(kind)}</b>, {said}</p>{html.card(html.table(head, rows, tuple(range(17))))}"
 
 
 def _causes(kind: str, net: dict[str, Any], sigma: float) -> str:
@@ -117,26 +128,47 @@ def _tuned(tuned: dict[str, Any]) -> str:
     told = (
         f"<p>{said}. Power is relative to full windows for every tensor, {tuned['full_power']:.4g} g_max v_max² an "
         f"example. Sensitivities took {seconds['sensitivities']:.1f} s with compiling, windows "
-        f"{1000 * seconds['windows']:.0f} ms a budget.{beyond}</p>"
+        f"{1000 * seconds['windows']:.0f} ms a budget.{beyond} Where the box (no window above 1) does not bind, "
+        "windows without it are the same and are not shown again.</p>"
+        + "".join(map(_refined, tuned["refined"].items()))
     )
     return told + html.card(html.table(head, rows, (0, 2, 3, 4, 5, 6, 7, 8)))
 
 
-def _speed(networks: dict[str, Any]) -> str:
+def _refined(tuned: dict[str, Any]) -> str:
+    if tuned["refined"] is None:
+        return ""
+    steps = tuned["refined"]["objective"]
+    share = next(row["budget"] for row in tuned["rows"] if row["choice"] == "refined")
+    return (
+        f"<p>Refined at {share:.0%} of full power: {len(steps) - 1} steps along the gradient of the moments' error, "
+        f"{steps[0]:.4g} at the geometric program's windows and {min(steps):.4g} at the best, in "
+        f"{tuned['refined']['seconds']:.3g} s with compiling.</p>"
+    )
+
+
+def _speed(networks: dict[str, Any], loops: dict[str, Any]) -> str:
     head = ["network", "moments", "with compiling", "first order", "with compiling", "chips for ±2 %", "ensemble",
             "with compiling", "loop over chips"]  # fmt: skip
     rows = []
     for kind, net in networks.items():
-        mine, chips = net["lines"][-1]["seconds"], net["speed"]
-        rows.append([escape(kind), f"{mine['predict']:.3g} s", f"{net['lines'][0]['seconds']['predict_first']:.3g} s",
-                     f"{mine['linearised']:.3g} s", f"{net['lines'][0]['seconds']['linearised_first']:.3g} s",
+        mine, chips = parts.fastest(net), net["speed"]
+        rows.append([escape(kind), f"{mine['predict']:.3g} s", f"{mine['predict_first']:.3g} s",
+                     f"{mine['linearised']:.3g} s", f"{mine['linearised_first']:.3g} s",
                      f"{chips['chips']:.0f}", f"{chips['seconds']:.3g} s", f"{chips['seconds'] + chips['first']:.3g} s",
                      f"{chips['naive']:.3g} s"])  # fmt: skip
     return (
         "<p>The mean squared error of the pictures followed: by prediction, and by as many sampled chips as a 95 % "
-        "half-width of 2 % needs (their number from the chips above). Compiling is left out where not said.</p>"
+        "half-width of 2 % needs (their number from the chips above). Compiling is left out where not said; moments "
+        "give covariances, flips and power in the same pass.</p>"
+        + "".join(f"<p>{escape(x)}</p>" for x in verdicts(networks, loops))
         + html.card(html.table(head, rows, tuple(range(1, 9))))
     )
+
+
+def verdicts(networks: dict[str, Any], loops: dict[str, Any]) -> list[str]:
+    """Where sampling wins and where it does not, a sentence for every network."""
+    return [parts.verdict(kind, parts.fastest(net), net["speed"]) for kind, net in (networks | loops).items()]
 
 
 def _facts(record: dict[str, Any]) -> list[list[str]]:

@@ -6,7 +6,8 @@ import numpy as np
 
 from anaxon.report.style import BAND, CHIPS, DIGITAL, PERFECT, figure, png
 
-COLOURS = {"uniform": DIGITAL, "tensor": "#e9c46a", "layer": CHIPS, "column": PERFECT}
+COLOURS = {"uniform": DIGITAL, "tensor": "#e9c46a", "layer": CHIPS, "column": PERFECT, "refined": "#6a4c93",
+           "layer, no box": "#8ab17d", "column, no box": "#b56576"}  # fmt: skip
 
 
 def figures(record: dict[str, Any]) -> dict[str, bytes]:
@@ -14,6 +15,7 @@ def figures(record: dict[str, Any]) -> dict[str, bytes]:
     return {
         "error": error(record["networks"]),
         "ratio": ratio(record["networks"]),
+        "window": window(record["networks"][record["config"]["study"]["networks"][0]]["windows"]),
         "budget": budget(record),
         "pareto": pareto(record["tuned"]["rows"]),
         "accuracy": accuracy(record["tuned"]["rows"]),
@@ -52,6 +54,23 @@ def ratio(networks: dict[str, Any]) -> bytes:
         axes.set(xscale="log", xlabel="std of a cell [full scale]", ylabel="predicted / sampled", title="Is it right?")
         axes.grid()
         drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8.5)
+        return png(drawing)
+
+
+def window(lines: list[dict[str, Any]]) -> bytes:
+    """Mean squared error against one window of all weights."""
+    lines = sorted(lines, key=lambda line: line["window"])
+    with figure(6.4, 3.8) as (drawing, axes):
+        shares = [line["window"] for line in lines]
+        axes.plot(shares, [line["predicted"] for line in lines], color=CHIPS, label="predicted")
+        axes.plot(shares, [line["linearised"] for line in lines], ":", color=CHIPS, label="first order")
+        mean = np.array([line["sampled"]["mean"] for line in lines])
+        bars = np.abs(np.array([line["sampled"]["ci95"] for line in lines]).T - mean)
+        axes.errorbar(shares, mean, bars, fmt="o", ms=4, color=CHIPS, capsize=3, label="sampled chips")
+        axes.set(xscale="log", yscale="log", xlabel="window [share of full scale]",
+                 ylabel="mean squared error of logits", title="Error against the window")  # fmt: skip
+        axes.grid()
+        axes.legend()
         return png(drawing)
 
 

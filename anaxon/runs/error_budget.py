@@ -16,8 +16,17 @@ from anaxon.flax import functional
 from anaxon.interpret.place import place
 from anaxon.interpret.plan import Plan
 from anaxon.models.convnet import NETWORKS
-from anaxon.runs import error_delta, error_measures, error_settings, error_tuning, plan_record, record
-from anaxon.runs.error_measures import Panel
+from anaxon.runs import (
+    error_causes,
+    error_delta,
+    error_measures,
+    error_power,
+    error_settings,
+    error_tuning,
+    plan_record,
+    record,
+)
+from anaxon.runs.error_measures import Panel, Point
 from anaxon.runs.error_networks import Placed, trained
 from anaxon.runs.error_settings import Settings
 from anaxon.runs.folder import REPORT, RunFolder
@@ -47,18 +56,47 @@ def run(settings: Settings, folder: RunFolder, progress: bool = True) -> dict[st
             nets[kind] = trained(settings, data, kind, progress)
     found, rows = {}, {}
     for kind, net in nets.items():
-        panel = error_measures.panel_of(net, data.test, study.images)
-        with folder.busy(f"prediction, {kind}", progress):
-            followed = error_measures.followed(net, panel, study.sigmas, seed)
-        with folder.phase(f"chips, {kind}"):
-            chips = error_measures.sampled(net, panel, study.sigmas, study.chips, seed, folder.chunks(kind), progress)
-        found[kind] = _compared(net, panel, followed, chips, study.sigma)
-        rows |= {f"{kind}/{name}": chips[name] for name in ("error", "hit")}
+        found[kind], more = _budget(settings, kind, net, data, folder, progress)
+        rows |= {f"{kind}/{name}": x for name, x in more.items()}
+    first = nets[study.networks[0]]
+    with folder.busy("causes", progress):
+        panel = error_measures.panel_of(first, data.test, study.images)
+        causes, more = error_causes.split(first, panel, study.sigma, settings.causes, seed, folder.chunks("causes"),
+                                          progress=False)  # fmt: skip
+        rows |= {f"causes/{name}": x for name, x in more.items()}
     with folder.phase("windows"):
-        tuned, sampled = _tuned(settings, nets[study.networks[0]], data, folder, progress)
+        tuned, sampled = _tuned(settings, first, data, folder, progress)
     delta, more = error_delta.measured(settings, data, folder, progress)
-    found = {"networks": found, "tuned": tuned, "delta": delta}
+    found = {"networks": found, "causes": causes, "tuned": tuned, "delta": delta}
     return _written(settings, folder, data, found, rows | sampled | more, progress)
+
+
+def _budget(
+    settings: Settings, kind: str, net: Placed, data: Images, folder: RunFolder, progress: bool
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """One network: against sigma, for the first also against the window, and its power."""
+    study, seed = settings.study, settings.seed
+    panel = error_measures.panel_of(net, data.test, study.images)
+    points = tuple(Point(sigma) for sigma in study.sigmas)
+    narrow = tuple(Point(study.sigma, w) for w in study.windows) if kind == study.networks[0] else ()
+    with folder.busy(f"prediction, {kind}", progress):
+        followed = error_measures.followed(net, panel, points + narrow, seed, shown=points)
+    with folder.phase(f"chips, {kind}"):
+        chips = error_measures.sampled(net, panel, points, study.chips, seed, folder.chunks(kind), progress)
+    found = _compared(net, panel, followed[: len(points)], chips, study.sigma)
+    rows = {name: chips[name] for name in ("error", "hit", "flip")}
+    if narrow:
+        with folder.phase(f"chips of narrow windows, {kind}"):
+            chips = error_measures.sampled(net, panel, narrow, study.window_chips, seed,
+                                           folder.chunks(f"{kind} windows"), progress)  # fmt: skip
+        found["windows"] = [_beside(line, chips, i) for i, line in enumerate(followed[len(points) :])]
+        found["windows"].append(found["lines"][study.sigmas.index(study.sigma)])
+        rows["windows/error"] = chips["error"]
+    with folder.phase(f"power, {kind}"):
+        drawn = error_power.sampled(net, panel, Point(study.sigma), study.power_chips, seed,
+                                    folder.chunks(f"{kind} power"), progress)  # fmt: skip
+    found["power"] = error_power.beside(followed[study.sigmas.index(study.sigma)]["power"], drawn)
+    return found, rows | {f"power/{name}": x for name, x in drawn.items()}
 
 
 def _compared(
@@ -67,25 +105,31 @@ def _compared(
     """A line for every sigma, prediction beside sampling; and the time that each takes."""
     lines = []
     for i, line in enumerate(followed):
-        error, accuracy = chips["error"][:, i].mean(1), chips["hit"][:, i].mean(1)
-        tails = error_measures.kurtosis(chips["away"][:, i].astype(np.float64))
-        sampled = statistics.mean_over(error, "chips")
-        lines.append({
-            **{k: v for k, v in line.items() if not isinstance(v, np.ndarray)},
-            **{k: float(line[k].mean()) for k in ("predicted", "linearised", "chance", "flip")},
-            "sampled": sampled.as_json(),
-            "ratio": float(line["predicted"].mean() / sampled.mean),
-            "ratio_linearised": float(line["linearised"].mean() / sampled.mean),
-            "by_picture": np.quantile(line["predicted"] / chips["error"][:, i].mean(0), [0, 0.5, 1]).tolist(),
-            "accuracy": statistics.mean_over(accuracy, "chips").as_json(),
-            "spread_sampled": float(accuracy.std(ddof=1)),
-            "kurtosis": tails,
-            "trusted": tails < KURTOSIS,
-        })  # fmt: skip
+        spread = statistics.std_over(chips["hit"][:, i].mean(1), "chips")
+        lines.append({**_beside(line, chips, i), "spread_sampled": spread.as_json()})
     at = [line["sigma"] for line in followed].index(shown)
     speed = error_measures.seconds_to_sample(net, panel, shown, chips["error"][:, at].mean(1))
     digital = float((panel.exact.argmax(-1) == panel.labels).mean())
     return {"lines": lines, "speed": speed, "test_accuracy": net.accuracy, "panel_accuracy": digital}
+
+
+def _beside(line: dict[str, Any], chips: dict[str, np.ndarray], i: int) -> dict[str, Any]:
+    """A line of `followed` with what the chips of its point, the i-th, have in its place."""
+    tails = error_measures.kurtosis(chips["away"][:, i].astype(np.float64))
+    over = lambda name: statistics.mean_over(chips[name][:, i].mean(1), "chips")  # noqa: E731
+    sampled = over("error")
+    return {
+        **{k: v for k, v in line.items() if not isinstance(v, np.ndarray)},
+        **{k: float(line[k].mean()) for k in ("predicted", "linearised", "chance", "flip")},
+        "sampled": sampled.as_json(),
+        "ratio": float(line["predicted"].mean() / sampled.mean),
+        "ratio_linearised": float(line["linearised"].mean() / sampled.mean),
+        "by_picture": np.quantile(line["predicted"] / chips["error"][:, i].mean(0), [0, 0.5, 1]).tolist(),
+        "accuracy": over("hit").as_json(),
+        "flip_sampled": over("flip").as_json(),
+        "kurtosis": tails,
+        "trusted": tails < KURTOSIS,
+    }  # fmt: skip
 
 
 def _tuned(
@@ -93,7 +137,7 @@ def _tuned(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Windows chosen from training pictures, sampled on the same ones."""
     study = settings.study
-    found = error_tuning.chosen(net, study.sigma, data.train, study.tuned_images, study.budgets)
+    found = error_tuning.chosen(net, data.train, study)
     chips = error_tuning.sampled(
         net, study.sigma, data.train, study.tuned_images, found["windows"], study.tuned_chips, settings.seed,
         folder.chunks("windows"), progress,

@@ -18,7 +18,7 @@ from anaxon.models import train
 from anaxon.models.train import Training
 from anaxon.models.vit import PictureSizes, PictureTransformer
 from anaxon.runs import error_measures, network
-from anaxon.runs.error_measures import Panel
+from anaxon.runs.error_measures import Panel, Point
 from anaxon.runs.error_networks import Placed, at_sigma, placed
 from anaxon.runs.error_settings import Settings
 from anaxon.runs.folder import RunFolder
@@ -42,8 +42,9 @@ def measured(
         with folder.busy(f"first order, {kind}", progress):
             lines = followed(net, panel, settings.delta.sigmas)
         with folder.phase(f"chips, {kind}"):
-            chips = error_measures.sampled(net, panel, settings.delta.sigmas, settings.delta.chips, settings.seed,
-                                           folder.chunks(kind), progress)  # fmt: skip
+            points = tuple(Point(sigma) for sigma in settings.delta.sigmas)
+            chips = error_measures.sampled(net, panel, points, settings.delta.chips, settings.seed, folder.chunks(kind),
+                                           progress)  # fmt: skip
         compared = [beside(line, chips, i) for i, line in enumerate(lines)]
         error = chips["error"][:, -1].mean(1)
         with folder.busy(f"time of chips, {kind}", progress):

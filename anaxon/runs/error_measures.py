@@ -14,15 +14,29 @@ from anaxon.ensemble import ensemble
 from anaxon.interpret.analog import analog
 from anaxon.interpret.joint import joint
 from anaxon.interpret.linearise import linearised
-from anaxon.interpret.moments import accuracy_draws, class_chances, predict
+from anaxon.interpret.moments import accuracy_draws, class_chances
 from anaxon.interpret.plan import Plan
+from anaxon.interpret.power import power_over_chips
 from anaxon.interpret.program import program
 from anaxon.prng import fold_name
 from anaxon.runs.error_networks import Placed, at_sigma
+from anaxon.tune import with_windows
 from anaxon.types import Array
 
 HALF_WIDTH, Z = 0.02, 1.96  # of the interval that sampling is timed for
 BATCH = 1024  # chips at once on an accelerator: fewer leave it idle
+
+
+class Point(NamedTuple):
+    """Where errors are compared: the deviation of a cell, and the window of all weights."""
+
+    sigma: float
+    window: float = 1.0
+
+
+def at(plan: Plan, point: Point) -> Plan:
+    """The plan at a point."""
+    return with_windows(at_sigma(plan, point.sigma), {s.path: jnp.float32(point.window) for s in plan.sites})
 
 
 class Panel(NamedTuple):
@@ -39,33 +53,49 @@ def panel_of(net: Placed, split: Split, count: int) -> Panel:
     return Panel(x, jnp.asarray(split.labels[:count]), jax.jit(net.fn)(net.params, x))
 
 
-def followed(net: Placed, panel: Panel, sigmas: tuple[float, ...], seed: int) -> list[dict[str, Any]]:
-    """Predicted and first-order error for every sigma, `[n]` arrays by picture; seconds without compiling."""
-    by_moments, by_slopes = jax.jit(predict(net.fn)), jax.jit(linearised(net.fn))  # few milliseconds of dispatch
-    together = joint(net.fn)
+def followed(
+    net: Placed, panel: Panel, points: tuple[Point, ...], seed: int, shown: tuple[Point, ...]
+) -> list[dict[str, Any]]:
+    """Predicted and first-order error at every point, `[n]` arrays by picture; seconds without compiling.
+
+    Only at the points of `shown` are the classes followed to first order, too: how accuracies vary over chips.
+    """
+    by_slopes, together = jax.jit(linearised(net.fn)), joint(net.fn)  # few milliseconds of dispatch
+    by_moments, compiling = compiled(power_over_chips(net.fn), at(net.plan, points[0]), net.params, panel.x)
     key = fold_name(jax.random.key(seed), "classes")
     found = []
-    for sigma in sigmas:
-        plan = at_sigma(net.plan, sigma)
-        (mean, covariance), *seconds = timed(lambda plan=plan: by_moments(plan, net.params, panel.x), 2 - bool(found))
+    for point in points:
+        plan = at(net.plan, point)
+        (mean, covariance, drawn), seconds, _ = timed(lambda plan=plan: by_moments(plan, net.params, panel.x), 1)
         spread, *quick = timed(lambda plan=plan: by_slopes(plan, net.params, panel.x), 2 - bool(found))
         chances = class_chances(key, mean, covariance)
         variance = jnp.diagonal(covariance, axis1=1, axis2=2)
-        hits = accuracy_draws(key, *together(plan, net.params, panel.x), panel.labels)
-        found.append({
-            "sigma": sigma,
+        line = {
+            "sigma": point.sigma,
+            "window": point.window,
             "predicted": np.asarray((variance + (mean - panel.exact) ** 2).mean(1)),
             "linearised": np.asarray((spread.variance + (spread.mean - panel.exact) ** 2).mean(1)),
             "bias": float(((spread.mean - panel.exact) ** 2).mean()),
             "chance": np.asarray(jnp.take_along_axis(chances, panel.labels[:, None], 1)[:, 0]),
             "flip": 1 - np.asarray(jnp.take_along_axis(chances, panel.exact.argmax(-1)[:, None], 1)[:, 0]),
-            "spread": float(jnp.std(hits)),
             "cells": {p: float(v.mean()) for p, v in spread.cells.items()},
             "reads": {p: float(v.mean()) for p, v in spread.reads.items()},
-            "seconds": {"predict": seconds[0], "predict_first": seconds[1], "linearised": quick[0],
+            "power": {p: {"cells": float(d.cells.sum()), "amplifiers": float(d.amplifiers_at(point.sigma))}
+                      for p, d in drawn.items()},
+            "seconds": {"predict": seconds, "predict_first": compiling + seconds, "linearised": quick[0],
                         "linearised_first": quick[1]},
-        })  # fmt: skip
+        }  # fmt: skip
+        if point in shown:
+            hits = accuracy_draws(key, *together(plan, net.params, panel.x), panel.labels)
+            line["spread"] = float(jnp.std(hits))
+        found.append(line)
     return found
+
+
+def compiled(fn: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], float]:
+    """A function compiled for arguments like these, and the seconds that it took."""
+    start = time.perf_counter()
+    return jax.jit(fn).lower(*args).compile(), time.perf_counter() - start
 
 
 def timed(call: Callable[[], Any], calls: int = 4) -> tuple[Any, float, float]:
@@ -79,29 +109,28 @@ def timed(call: Callable[[], Any], calls: int = 4) -> tuple[Any, float, float]:
 
 
 def sampled(
-    net: Placed, panel: Panel, sigmas: tuple[float, ...], chips: int, seed: int, path: Path, progress: bool
+    net: Placed, panel: Panel, points: tuple[Point, ...], chips: int, seed: int, path: Path, progress: bool
 ) -> dict[str, np.ndarray]:
-    """Squared error and hits of every chip, sigma and picture `[chips, sigmas, n]`, and the results' moments.
+    """Squared error, hits and flips of every chip, point and picture `[chips, points, n]`, and the results' moments.
 
-    One chip has the same normal scores at every sigma.
+    One chip has the same normal scores at every point.
     """
+    values = jax.tree.map(lambda *x: jnp.asarray(x, jnp.float32), *points)
 
     def one(key: Array) -> dict[str, Array]:
-        def at(sigma: Array) -> dict[str, Array]:
-            return chip_results(key, net, at_sigma(net.plan, sigma), panel)
-
-        return jax.lax.map(at, jnp.asarray(sigmas, jnp.float32))
+        return jax.lax.map(lambda point: chip_results(key, net, at(net.plan, point), panel), values)
 
     keys = jax.random.split(fold_name(jax.random.key(seed), "chips"), chips)
     return ensemble(one, keys, path=path, progress=progress)
 
 
 def chip_results(key: Array, net: Placed, plan: Plan, panel: Panel) -> dict[str, Array]:
-    """One chip: mean squared error and hit of every picture, and its deviation from the digital results."""
+    """One chip: mean squared error, hit and flip of every picture, and its deviation from the digital results."""
     programming, reading = jax.random.split(key)
     y = analog(net.fn)(reading, program(programming, plan, net.params), panel.x)
-    away = y - panel.exact
-    return {"error": (away**2).mean(-1), "hit": y.argmax(-1) == panel.labels, "away": away.astype(jnp.float32)}
+    away, kind = y - panel.exact, y.argmax(-1)
+    return {"error": (away**2).mean(-1), "hit": kind == panel.labels, "flip": kind != panel.exact.argmax(-1),
+            "away": away.astype(jnp.float32)}  # fmt: skip
 
 
 def kurtosis(away: np.ndarray) -> float:

@@ -23,11 +23,18 @@ class Study:
       networks: of `models.convnet.NETWORKS`; the first is the one that is tuned.
       sigmas: standard deviations of a programmed conductance, relative to full scale.
       sigma: the one whose budget is told layer by layer, and at which windows are tuned.
+      windows: of all weights of the first network at `sigma`, where its error is told, too.
       images: of the test set, followed and sampled.
       chips: sampled for every sigma.
+      window_chips: sampled for every window.
+      power_chips: whose power is measured.
       tuned_images: of the training set, from which windows are chosen.
       tuned_chips: sampled for every choice of windows and budget.
       budgets: power, relative to full windows for every tensor.
+      refined_budget: the one of them at which the windows of layers are refined by gradients through the moments; 0 for
+        none.
+      refined_images: of the training set, that the moments follow.
+      refined_steps: of the optimiser.
 
     Raises:
       ValueError: for a value out of range.
@@ -36,24 +43,36 @@ class Study:
     networks: tuple[str, ...] = ("plain", "residual")
     sigmas: tuple[float, ...] = (0.001, 0.003, 0.01, 0.02, 0.03)
     sigma: float = 0.01
+    windows: tuple[float, ...] = (0.15, 0.25, 0.4, 0.65)
     images: int = 48
     chips: int = 400
+    window_chips: int = 400
+    power_chips: int = 100
     tuned_images: int = 128
     tuned_chips: int = 300
     budgets: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.5)
+    refined_budget: float = 0.0
+    refined_images: int = 16
+    refined_steps: int = 5
 
     def __post_init__(self) -> None:
         for name in self.networks:
             choice("study.networks", name, tuple(NETWORKS))
-        for name in ("images", "chips", "tuned_images", "tuned_chips"):
+        for name in ("images", "chips", "window_chips", "power_chips", "tuned_images", "tuned_chips", "refined_images"):
             integer(f"study.{name}", getattr(self, name), 2, 10**6)
+        integer("study.refined_steps", self.refined_steps, 1, 10**6)
         for value in self.sigmas:
             number("study.sigmas", value, "shares of full scale above 0", low=0, open_low=True)
         if self.sigma not in self.sigmas:
             raise ValueError(f"study.sigma: expected one of study.sigmas = {list(self.sigmas)}; got {self.sigma}")
+        for value in self.windows:
+            if not 0 < value <= 1:
+                raise ValueError(f"study.windows: expected shares of full scale in (0, 1]; got {value}")
         for value in self.budgets:
             if not 0 < value <= 1:
                 raise ValueError(f"study.budgets: expected shares of full power in (0, 1]; got {value}")
+        one_of = f"0 or one of study.budgets = {list(self.budgets)}"
+        require(self.refined_budget in (0, *self.budgets), "study.refined_budget", self.refined_budget, one_of)
 
 
 DELTA = ("transformer", "keyword-lstm")
@@ -94,6 +113,32 @@ class Delta:
             number("delta.sigmas", value, "shares of full scale above 0", low=0, open_low=True)
 
 
+@dataclasses.dataclass(frozen=True)
+class Causes:
+    """What else errs, besides programming, where the error of the first network is split by cause.
+
+    Attributes:
+      weight_bits: of a weight, on one pair of cells.
+      dac_bits: of the row drivers.
+      read_sigma: std of a cell at every read, relative to full scale.
+      chips: sampled for every cause and layer.
+
+    Raises:
+      ValueError: for a value out of range.
+    """
+
+    weight_bits: int = 6
+    dac_bits: int = 6
+    read_sigma: float = 0.02
+    chips: int = 300
+
+    def __post_init__(self) -> None:
+        integer("causes.weight_bits", self.weight_bits, 2, 9)
+        integer("causes.dac_bits", self.dac_bits, 2, 16)
+        integer("causes.chips", self.chips, 2, 10**6)
+        number("causes.read_sigma", self.read_sigma, "a share of full scale above 0", low=0, open_low=True)
+
+
 QUIET = TrainingNoise(weight=0.0, level=0.0, shift=0, time_mask=0, mel_mask=0)
 
 
@@ -120,7 +165,8 @@ class Learning:
         self.schedule(0)
 
 
-SECTIONS = {"data": ImageData, "model": Channels, "training": Learning, "study": Study, "delta": Delta}
+SECTIONS = {"data": ImageData, "model": Channels, "training": Learning, "study": Study, "causes": Causes,
+            "delta": Delta}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +178,7 @@ class Settings:
     model: Channels
     training: Learning
     study: Study
+    causes: Causes
     delta: Delta
     hardware: Hardware
     hardware_table: Any

@@ -26,11 +26,19 @@ batch = 50
 [study]
 networks = ["plain"]
 sigmas = [0.01]
+windows = [0.5]
 images = 2
 chips = 48
+window_chips = 16
+power_chips = 16
 tuned_images = 4
 tuned_chips = 8
-budgets = [0.1, 1.0]
+budgets = [0.1, 0.5, 1.0]
+refined_budget = 0.1
+refined_images = 2
+refined_steps = 1
+[causes]
+chips = 32
 [delta]
 networks = ["transformer"]
 sigmas = [0.003]
@@ -65,6 +73,36 @@ def test_predictions_stand_beside_samples(finished):
     assert low * 0.8 < line["predicted"] < high * 1.2
     assert sum(line["cells"].values()) == pytest.approx(line["linearised"] - line["bias"], rel=0.01)
     assert line["trusted"] and 0 <= line["flip"] <= 1
+    assert line["flip_sampled"]["mean"] == pytest.approx(rows["plain/flip"].mean())
+    low, high = line["spread_sampled"]["ci95"]
+    assert low <= line["spread_sampled"]["mean"] == pytest.approx(rows["plain/hit"].mean((1, 2)).std(ddof=1)) <= high
+    narrow, full = record["networks"]["plain"]["windows"]
+    assert narrow["window"] == 0.5 and full == line and narrow["sampled"]["mean"] > 2 * full["sampled"]["mean"]
+
+
+@pytest.mark.slow
+def test_every_cause_and_layer_stands_beside_chips(finished):
+    """Each active alone; what is predicted adds up, and lies near what chips have."""
+    found = json.loads((finished / "results.json").read_text())["causes"]
+    predicted, sampled = found["predicted"], found["sampled"]
+    assert len(found["sites"]) == 6 and set(predicted) == set(sampled)
+    for kind in ("programming", "reads"):
+        assert predicted[kind] == pytest.approx(sum(predicted[f"{kind}/{p}"] for p in found["sites"]))
+    assert predicted["quantisation"] == pytest.approx(sampled["quantisation"]["mean"], rel=1e-3)
+    assert sampled["quantisation"]["ci95"][0] == pytest.approx(sampled["quantisation"]["ci95"][1])
+    for name, value in predicted.items():
+        assert value == pytest.approx(sampled[name]["mean"], rel=1.0)
+
+
+@pytest.mark.slow
+def test_power_stands_beside_chips(finished):
+    record = json.loads((finished / "results.json").read_text())
+    found = record["networks"]["plain"]["power"]
+    assert len(found) == 7 and "Power" in (finished / "report.html").read_text()
+    for line in found.values():
+        for part in ("cells", "amplifiers"):
+            estimate = line[part]["sampled"]
+            assert line[part]["predicted"] == pytest.approx(estimate["mean"], abs=6 * estimate["std"] / 4, rel=1e-3)
 
 
 @pytest.mark.slow
@@ -86,11 +124,15 @@ def test_windows_at_equal_power(finished):
     tuned = json.loads((finished / "results.json").read_text())["tuned"]
     rows = tuned["rows"]
     (beyond,) = tuned["out_of_reach"]  # one conductance for all weights never draws as much as full windows
-    assert beyond.startswith("100% of full power: power_budget: full windows draw") and len(rows) == 4
-    by_choice = {row["choice"]: row for row in rows}
-    assert set(by_choice) == {"uniform", "tensor", "layer", "column"}
-    powers = [row["power"] for row in rows]
+    assert beyond.startswith("100% of full power: power_budget: full windows draw")
+    by_choice = {row["choice"]: row for row in rows if row["budget"] == 0.1}
+    assert set(by_choice) == {"uniform", "tensor", "layer", "column", "refined"}
+    powers = [row["power"] for row in by_choice.values()]
     np.testing.assert_allclose(powers, powers[0], rtol=1e-2)
+    assert len(tuned["refined"]["objective"]) == 2
+    wide = {row["choice"]: row for row in rows if row["budget"] == 0.5}
+    assert wide["column, no box"]["largest"] > 1 >= wide["column"]["largest"]
+    assert wide["column, no box"]["predicted"] < wide["column"]["predicted"]
     errors = [by_choice[c]["predicted"] for c in ("column", "layer", "tensor")]
     assert errors == sorted(errors) and by_choice["layer"]["predicted"] <= by_choice["uniform"]["predicted"]
 
@@ -98,7 +140,7 @@ def test_windows_at_equal_power(finished):
 @pytest.mark.slow
 def test_the_report_is_one_file(finished):
     page = (finished / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 5 and "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/png;base64,") == 6 and "http" not in page.replace("http-equiv", "")
     assert "MNIST" in page
 
 
@@ -107,7 +149,10 @@ def test_the_report_is_one_file(finished):
     [
         ("study", {"sigma": 0.02}, "study.sigma: expected one of study.sigmas"),
         ("study", {"budgets": [1.5]}, "study.budgets: expected shares of full power"),
+        ("study", {"windows": [0.0]}, "study.windows: expected shares of full scale"),
+        ("study", {"refined_budget": 0.3}, "study.refined_budget: expected 0 or one of"),
         ("study", {"networks": ["dense"]}, "study.networks"),
+        ("causes", {"read_sigma": 0.0}, "causes.read_sigma"),
         ("model", {"channels": [4]}, "model.channels: expected five numbers"),
         ("data", {"source": "letters"}, "data.source"),
         ("hardware", {"preset": "vcm-4bit"}, "one linear pair for each weight"),
@@ -119,7 +164,7 @@ def test_the_report_is_one_file(finished):
 def test_wrong_settings_are_named(tmp_path, section, values, says):
     (tmp_path / "budget.toml").write_text(CONFIG)
     table = read_toml(tmp_path / "budget.toml")
-    table[section] = values if section == "hardware" else {**table[section], **values}
+    table[section] = values if section == "hardware" else {**table.get(section, {}), **values}
     with pytest.raises((ValueError, TypeError), match=says):
         error_settings.read(table)
 

@@ -7,9 +7,10 @@ from math import factorial, prod
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from anaxon.normal import ORDERS
-from anaxon.types import Array
+from anaxon.types import Array, PyTree
 
 
 def along(fn: Callable[[Array], Array], block: Array, axes: int) -> Array:
@@ -17,6 +18,15 @@ def along(fn: Callable[[Array], Array], block: Array, axes: int) -> Array:
     other = block.shape[:axes]
     out = jax.vmap(fn)(block.reshape(-1, *block.shape[axes:]))
     return out.reshape(*other, *out.shape[1:])
+
+
+def held(values: PyTree) -> PyTree:
+    """The same values, worked out once: on a CPU, XLA would do it again for every pair that they make and every use.
+
+    It drops barriers before it fuses, but fuses nothing across a branch; where a mean is not finite, nothing is.
+    """
+    finite = jnp.ravel(jax.tree.leaves(values)[0])[0] < jnp.inf
+    return lax.cond(finite, lambda v: v, lambda v: jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), v), values)
 
 
 def swapped(block: Array, axes: int) -> Array:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anaxon.interpret import jaxpr as jx
+from anaxon.interpret.moments.blocks import held
 from anaxon.interpret.moments.ledger import Ledger, Random
 from anaxon.normal import Clip, Moments, clip_moments, function_moments
 from anaxon.types import Array
@@ -147,7 +148,7 @@ def settle(ledger: Ledger, value: Random | Chain, where: str) -> Random:
 
 
 def _single(ledger: Ledger, chain: Chain, where: str) -> Random:
-    found = moments_of([chain], chain.base.mean, ledger.variance(chain.base))
+    found = held(moments_of([chain], chain.base.mean, ledger.variance(chain.base)))
     return ledger.apply(chain.base, chain.fn, found._replace(mean=found.mean.astype(chain.dtype)), where)
 
 

@@ -21,6 +21,7 @@ from jax import lax
 from anaxon.interpret.moments.blocks import (
     along,
     diagonal,
+    held,
     on_diagonal,
     series,
     series_together,
@@ -151,7 +152,7 @@ class Ledger:
         slopes, n = found.slopes[:, 0], base.size
         flat = slopes.reshape(ORDERS, n)  # matrices: a CPU's loops over six axes are several times slower
         own = series(flat[:, :, None], flat[:, None, :], self.covariance(base).reshape(n, n))
-        own = with_diagonal(own, found.covariance[0, 0]).reshape(*base.shape, *base.shape)
+        own = held(with_diagonal(own, found.covariance[0, 0])).reshape(*base.shape, *base.shape)
         others = {z.number: self._across(z, base, fn, slopes[0]) for z in list(self.live.values())}
         value = self.add(found.mean[0], own, others, where)
         self.origins[value.number] = [Origin(weakref.ref(base), fn, None)]

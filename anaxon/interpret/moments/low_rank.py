@@ -15,7 +15,7 @@ from anaxon.interpret.moments.expected import expected
 from anaxon.interpret.moments.ledger import Random, check_size
 from anaxon.interpret.moments.low_rank_ledger import LowRankLedger
 from anaxon.interpret.moments.low_rank_reads import SketchedNoise
-from anaxon.interpret.moments.predict import Propagation, check_divisions, check_finite, example
+from anaxon.interpret.moments.predict import Propagation, check_divisions, check_finite, one_of
 from anaxon.interpret.plan import Chip, Plan
 from anaxon.numerics import contract
 from anaxon.prng import check_key
@@ -123,7 +123,7 @@ def _one(fn: Callable, chip: Chip, rank: int, key: Array, inputs: tuple) -> tupl
     ledger = LowRankLedger(key, rank)
     walk = Propagation(ledger, SketchedNoise)
     found, out_tree = walk.through(fn, chip, *jax.tree.map(lambda x: x[None], inputs))
-    variances = [ledger.variance(x)[0] if isinstance(x, Random) else jnp.zeros_like(example(x)) for x in found]
+    variances = [ledger.variance(x)[0] if isinstance(x, Random) else jnp.zeros_like(one_of(x)) for x in found]
     rows = [
         ledger.joined(ledger.factors[x.number]).reshape(ledger.count, x.size)
         if isinstance(x, Random)
@@ -131,7 +131,7 @@ def _one(fn: Callable, chip: Chip, rank: int, key: Array, inputs: tuple) -> tupl
         for x in found
     ]
     sketched = LowRank(
-        means=out_tree.unflatten([example(x) for x in found]),
+        means=out_tree.unflatten([one_of(x) for x in found]),
         variances=out_tree.unflatten(variances),
         factors=jnp.concatenate(rows, 1),
     )

@@ -21,7 +21,7 @@ from anaxon.interpret.moments.examples import checked
 from anaxon.interpret.moments.expected import expected
 from anaxon.interpret.moments.ledger import Ledger, Random, check_size
 from anaxon.interpret.moments.products import NEAREST, REACH
-from anaxon.interpret.moments.reads import CellNoise, Columns, read
+from anaxon.interpret.moments.reads import CellNoise, Columns, mean_of, read
 from anaxon.interpret.moments.rounding import converted
 from anaxon.interpret.placed import Placed
 from anaxon.interpret.plan import Chip, Plan
@@ -31,20 +31,37 @@ from anaxon.normal import Clip, clip_moments
 from anaxon.numerics import absmax, safe_scale
 from anaxon.types import Array, PyTree, is_concrete
 
+Watch = Callable[[Columns, Array, Array | None], None]
+
 
 class Propagation(trace.Walk):
-    """The walk over values that vary: what is known of them is a ledger's, what crossbars add to it `noise`'s."""
+    """The walk over values that vary: what is known of them is a ledger's, what crossbars add to it `noise`'s.
 
-    def __init__(self, ledger: Ledger | None = None, noise: type[CellNoise] = CellNoise) -> None:
+    Args:
+      ledger: of the values; by full covariances without.
+      noise: what crossbars add.
+      params: the digital weights, for a watch that asks for them.
+      watch: is told of every read: the crossbar, the mean of its drives `[terms, *operand]`, and their covariance
+        `[terms, *operand, terms, *operand]`, or None where they do not vary.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger | None = None,
+        noise: type[CellNoise] = CellNoise,
+        *,
+        params: PyTree | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         super().__init__(_Machine())
         self.ledger = Ledger() if ledger is None else ledger
-        self.noise = noise
+        self.noise, self.params, self.watch = noise, params, watch
         self.seen: dict[str, np.ndarray] = {}  # which of a weight's elements were read
 
     def through(self, fn: Callable, chip: Chip, *inputs: PyTree) -> tuple[list[Any], Any]:
         """A function's results on the expected chip, settled, and their tree; inputs may vary (`Random`)."""
         shape = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if isinstance(x, Random) else x  # noqa: E731
-        jaxpr, out_tree, values = opened(fn, chip, None, *jax.tree.map(shape, inputs))
+        jaxpr, out_tree, values = opened(fn, chip, self.params, *jax.tree.map(shape, inputs))
         outs = self.run(jaxpr, [*map(_numbered, values), *jax.tree.leaves(inputs)])
         return [self._settled(o) for o in outs], out_tree
 
@@ -112,6 +129,9 @@ class Propagation(trace.Walk):
         chi = [chains.mean_of(self.ledger, c) if isinstance(c, Random | Chain) else c for c in chi]
         varying = [chains.chain_of(v) for v in signal if isinstance(v, Random | Chain)]
         drive = self._stacked(varying, weight.path) if varying else jnp.stack(signal)
+        if self.watch is not None:
+            certain = not isinstance(drive, Random)
+            self.watch(columns, mean_of(drive), None if certain else self.ledger.covariance(drive))
         return read(self.noise(self.ledger, columns, drive), chi)
 
     def _stacked(self, drives: list[Chain], where: str) -> Random:
@@ -188,9 +208,10 @@ class Propagation(trace.Walk):
         return self.run(closed, [value])
 
     def _where(self, eqn: Any) -> str:
-        """The function's own names for a place in it (`jax.named_scope`, Flax modules), or the last read before it."""
+        """The function's own names for a place in it (`jax.named_scope`, Flax modules), and the last read before it."""
         last = next(reversed(self.seen), None)
-        return str(eqn.source_info.name_stack) or ("the function" if last is None else f"the function, behind {last}")
+        named = str(eqn.source_info.name_stack) or "the function"  # of an einsum: its letters
+        return named if last is None else f"{named}, behind {last}"
 
 
 class _Machine:
@@ -259,7 +280,7 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
     @jax.jit
     def mapped(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array, dict[str, Array]]:
         chip = expected(plan, params)
-        one = lambda xs: _one(fn, chip, xs)  # noqa: E731
+        one = lambda xs: example(Propagation(), fn, chip, xs)  # noqa: E731
         return jax.lax.map(one, inputs, batch_size=at_once if at_once > 1 else None)
 
     def found(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array]:
@@ -272,7 +293,7 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
 
 
 def check_divisions(doubts: dict[str, Array]) -> None:
-    """Where values are known."""
+    """Raises `ValueError` where a denominator comes near 0, where values are known."""
     for where, nearest in doubts.items():
         if is_concrete(nearest) and not float(jnp.min(nearest)) >= NEAREST:
             raise ValueError(
@@ -283,7 +304,7 @@ def check_divisions(doubts: dict[str, Array]) -> None:
 
 
 def check_finite(mean: PyTree, covariance: Array) -> None:
-    """Where values are known."""
+    """Raises `ValueError` for moments that are not finite, where values are known."""
     found = [*jax.tree.leaves(mean), covariance]
     if is_concrete(*found) and not all(bool(jnp.all(jnp.isfinite(x))) for x in found):
         raise ValueError(
@@ -314,13 +335,16 @@ def _loop_message(name: str, values: list[Any]) -> str:
     )
 
 
-def _one(fn: Callable, chip: Chip, inputs: tuple) -> tuple[PyTree, Array, dict[str, Array]]:
-    walk = Propagation()
+def example(walk: Propagation, fn: Callable, chip: Chip, inputs: tuple) -> tuple[PyTree, Array, dict[str, Array]]:
+    """One example's result, the covariance `[n, n]` of its numbers, and what its divisions hang on.
+
+    The walk is a new one.
+    """
     found, out_tree = walk.through(fn, chip, *jax.tree.map(lambda x: x[None], inputs))
-    return out_tree.unflatten([example(x) for x in found]), _joint(walk.ledger, found), walk.ledger.doubts
+    return out_tree.unflatten([one_of(x) for x in found]), _joint(walk.ledger, found), walk.ledger.doubts
 
 
-def example(x: Any) -> Array:
+def one_of(x: Any) -> Array:
     """The mean of a result of a batch of one; raises `ValueError` for what has no such axis."""
     mean = x.mean if isinstance(x, Random) else jnp.asarray(x)
     if mean.ndim == 0 or mean.shape[0] != 1:
