@@ -300,8 +300,7 @@ def _chosen(plan: Plan, free: Mapping[str, Bounds]) -> tuple[list[Any], Any, dic
 
 def _number(name: str, leaf: Any) -> Array:
     """A leaf that can move; those that do not stay what they are."""
-    if isinstance(leaf, float | int) and not isinstance(leaf, bool):
-        return jnp.asarray(leaf, jnp.float32)
-    if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-        raise TypeError(f"free: {name} is {jnp.result_type(leaf).name}; expected a floating-point number")
-    return leaf
+    found = jnp.asarray(leaf, jnp.float32) if type(leaf) in (float, int) else jnp.asarray(leaf)
+    if not jnp.issubdtype(found.dtype, jnp.floating):
+        raise TypeError(f"free: {name} is {found.dtype.name}; expected a floating-point number")
+    return found

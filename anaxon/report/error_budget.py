@@ -129,9 +129,9 @@ def _tuned(tuned: dict[str, Any]) -> str:
         f"<p>{said}. Power is relative to full windows for every tensor, {tuned['full_power']:.4g} g_max v_max² an "
         f"example. Sensitivities took {seconds['sensitivities']:.1f} s with compiling, windows "
         f"{1000 * seconds['windows']:.0f} ms a budget.{beyond} Where the box (no window above 1) does not bind, "
-        "windows without it are the same and are not shown again.</p>"
-        + "".join(map(_refined, tuned["refined"].items()))
+        "windows without it are the same and not shown again.</p>"
     )
+    told += _refined(tuned)
     return told + html.card(html.table(head, rows, (0, 2, 3, 4, 5, 6, 7, 8)))
 
 

@@ -96,14 +96,14 @@ def verdict(kind: str, seconds: dict[str, float], chips: dict[str, float]) -> st
             continue
         alone = _faster(name, seconds[key], chips["seconds"])
         both = _faster(name, seconds[f"{key}_first"], chips["seconds"] + chips["first"])
-        parts.append(f"{name}: {alone}; with compiling, {both}")
-    return f"{kind}: {'. '.join(parts)}."
+        parts.append(f"against {name}, {alone}; with compiling, {both}")
+    return f"{kind}: {'. And '.join(parts)}."
 
 
 def _faster(name: str, predicted: float, sampled: float) -> str:
     by = max(predicted, sampled) / min(predicted, sampled)
     who = "sampling wins" if sampled < predicted else f"{name} wins"
-    return f"{who} by {by:.2g} ({predicted:.3g} s against {sampled:.3g} s)"
+    return f"{who}, {by:.3g} times as fast ({predicted:.3g} s against {sampled:.3g} s of chips)"
 
 
 def fastest(networks: dict[str, Any]) -> dict[str, float]:
