@@ -233,5 +233,6 @@ def check_size(shape: tuple[int, ...], dtype: jnp.dtype, where: str) -> None:
     if size > LIMIT:
         raise ValueError(
             f"{where}: its {n:,} values have a covariance of {size / 2**30:.3g} GiB for every example, more than the "
-            f"{LIMIT / 2**30:.3g} GiB that are held; predict with `linearised`, which needs none, or sample chips"
+            f"{LIMIT / 2**30:.3g} GiB that are held; use `anaxon.interpret.moments.low_rank` or `linearised`, which "
+            "need none, or sample chips"
         )

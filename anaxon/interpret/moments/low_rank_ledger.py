@@ -92,8 +92,8 @@ class LowRankLedger(Ledger):
         """A new live value."""
         value = Random(mean)
         self.live[value.number] = value
-        self.factors[value.number] = factors
-        self.variances[value.number] = variance
+        # Without the barrier every use would make them again.
+        self.factors[value.number], self.variances[value.number] = lax.optimization_barrier((factors, variance))
         weakref.finalize(value, self._free, value.number)
         return value
 
@@ -200,11 +200,11 @@ class LowRankLedger(Ledger):
 
     def combined(self, rows: Array, count: int) -> Array:
         """Random combinations of a value's factors: so many draws of its deviation, `[count, *a]`."""
-        return sketch.mixed(jax.random.normal(self.draw(), (count, rows.shape[0]), rows.dtype), rows)
+        return sketch.mixed(sketch.signs(self.draw(), (count, rows.shape[0]), rows.dtype), rows)
 
     def _combined(self, values: list[Array], count: int) -> list[tuple[Array, Array]]:
         """Two independent sets of combinations, the same for all the values."""
-        draws = jax.random.normal(self.draw(), (2, count, values[0].shape[0]), values[0].dtype)
+        draws = sketch.signs(self.draw(), (2, count, values[0].shape[0]), values[0].dtype)  # no tails, as normals have
         return [(sketch.mixed(draws[0], z), sketch.mixed(draws[1], z)) for z in values]
 
     def _expansion(self, base: Random) -> Expansion:

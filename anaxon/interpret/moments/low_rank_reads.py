@@ -7,7 +7,6 @@ operand's deviations are draws times draws of those. Variances of the columns co
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,8 +19,6 @@ from anaxon.interpret.moments.ledger import Random
 from anaxon.interpret.moments.low_rank_ledger import LowRankLedger
 from anaxon.interpret.moments.reads import CellNoise, Columns, mean_of
 from anaxon.types import Array
-
-AT_ONCE = 16  # sources whose `[vectors, rows]` are held at the same time
 
 
 class SketchedNoise(CellNoise):
@@ -44,7 +41,7 @@ class SketchedNoise(CellNoise):
         cells = self._of_cells()
         if self.rows is None:
             return cells
-        return cells + _squares(self.columns.sums, self.rows)
+        return cells + sketch.squares(self.columns.sums, self.rows)
 
     def value(self, y: Array, gate: Array | None, fresh: Array) -> Random:
         """The live value of a mean, with noise `[S, G, T, M, C]` that is new at a read."""
@@ -55,7 +52,7 @@ class SketchedNoise(CellNoise):
         if self.rows is None:
             passed, variance = jnp.zeros((0, *y.shape), y.dtype), own + new
         else:
-            passed = lax.map(lambda v: columns.passed_on(v, gate), self.rows, batch_size=AT_ONCE)
+            passed = sketch.each(lambda v: columns.passed_on(v, gate), self.rows)
             variance = (passed**2).sum(0) + own + new
         return ledger.hold(y, ledger.joined(passed, *self._sources(gate, own, new)), variance)
 
@@ -131,7 +128,7 @@ class SketchedNoise(CellNoise):
                 moved = jnp.stack([columns.product.operand(d) for d in given[0]])
                 return _response(columns, moved, [w[None] for w in given[1]])[0]
 
-            z = z + lax.map(one, (away, cells), batch_size=AT_ONCE)
+            z = z + sketch.each(one, (away, cells))
         z = z if gate is None else gate * z
         return jax.vmap(columns.recombined)(z) / count**0.5
 
@@ -157,13 +154,3 @@ def _response(columns: Columns, vectors: Array, cells: list[Any]) -> Array:
         z = jnp.stack(xbar.product(v, flat, columns.rows))
         total = total + z.reshape(*w.shape[:2], *z.shape[1:])
     return total
-
-
-def _squares(fn: Callable[[Array], Array], rows: Array) -> Array:
-    """`sum_r fn(Z_r)^2`, some at a time."""
-    at_once = min(AT_ONCE, rows.shape[0])
-    chunks = jnp.pad(rows, ((0, -rows.shape[0] % at_once), *((0, 0),) * (rows.ndim - 1)))
-    chunks = chunks.reshape(-1, at_once, *rows.shape[1:])
-    step = lambda total, chunk: (total + (jax.vmap(fn)(chunk) ** 2).sum(0), None)  # noqa: E731
-    start = jnp.zeros(jax.eval_shape(fn, rows[0]).shape, rows.dtype)
-    return lax.scan(step, start, chunks)[0]

@@ -17,7 +17,7 @@ from jax import lax
 
 from anaxon.interpret import jaxpr as jx
 from anaxon.numerics import contract, safe_sqrt
-from anaxon.types import Array
+from anaxon.types import Array, PyTree
 
 # Every element of the result stems from one of the operand, and none from the same.
 MOVES = frozenset(
@@ -68,6 +68,27 @@ def mixed(matrix: Array, rows: Array) -> Array:
 def padded(rows: Array, count: int) -> Array:
     """With rows of zeros behind, for sources that came later."""
     return jnp.pad(rows, ((0, count - rows.shape[0]), *((0, 0),) * (rows.ndim - 1)))
+
+
+def chunked(rows: PyTree, at_once: int) -> PyTree:
+    """Rows `[R, ...]` as `[chunks, at_once, ...]`, with zeros behind."""
+    count = jax.tree.leaves(rows)[0].shape[0]
+    full = lambda x: padded(x, -(-count // at_once) * at_once)  # noqa: E731
+    return jax.tree.map(lambda x: full(x).reshape(-1, at_once, *x.shape[1:]), rows)
+
+
+def each(fn: Callable[[PyTree], Array], rows: PyTree, at_once: int = 16) -> Array:
+    """`fn` of every row, so many side by side; what `lax.map` leaves over it would compile once more."""
+    count = jax.tree.leaves(rows)[0].shape[0]
+    found = lax.map(jax.vmap(fn), chunked(rows, min(at_once, count)))
+    return found.reshape(-1, *found.shape[2:])[:count]
+
+
+def squares(fn: Callable[[Array], Array], rows: Array, at_once: int = 16) -> Array:
+    """`sum_r fn(Z_r)^2` of a linear function."""
+    step = lambda total, chunk: (total + (jax.vmap(fn)(chunk) ** 2).sum(0), None)  # noqa: E731
+    start = jnp.zeros(jax.eval_shape(fn, rows[0]).shape, rows.dtype)
+    return lax.scan(step, start, chunked(rows, min(at_once, rows.shape[0])))[0]
 
 
 def directions(key: Array, vectors: Array, count: int) -> Array:
