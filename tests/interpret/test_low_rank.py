@@ -101,32 +101,38 @@ def test_converters_and_noise_of_reads():
     assert np.max(found.error / full) < 0.1
 
 
-def settled(fns, key=2, rank=2048, **kwargs):
-    """Values behind one base of known covariance, in a ledger of low rank."""
+def a_base(rank=2048):
+    """A value of known covariance in a ledger of low rank."""
     root = jax.random.normal(jax.random.key(0), (3, 4)) / 2
-    book = LowRankLedger(jax.random.key(key), rank)
-    base = book.hold(jnp.asarray([0.2, -0.3, 0.5, 0.0]), book.joined(jnp.zeros((0, 4)), root), (root**2).sum(0))
-    apply = lambda f: book.apply(  # noqa: E731
-        base, f, function_moments(lambda x: (f(x),), base.mean, book.variance(base)), "here"
-    )
-    return book, base, [apply(f) for f in fns], root.T @ root
+    book = LowRankLedger(jax.random.key(2), rank)
+    mean = jnp.asarray([0.2, -0.3, 0.5, 0.0])
+    return book, book.hold(mean, book.joined(jnp.zeros((0, 4)), root), (root**2).sum(0)), root.T @ root
 
 
 def test_functions_of_one_base_depend_on_each_other_as_they_should():
     """Exact at one variable; to second order between variables, of many random products."""
     f, g = jax.nn.relu, lambda x: jax.nn.relu(-x) + x**3
-    book, base, (one, two), gamma = settled((f, g))
-    both = function_moments(lambda x: (f(x), g(x)), base.mean, jnp.diagonal(gamma))
-    d = both.slopes
+
+    @jax.jit
+    def both():
+        book, base, gamma = a_base()
+        moments = lambda *fns: function_moments(  # noqa: E731
+            lambda x: tuple(f(x) for f in fns), base.mean, book.variance(base)
+        )
+        one, two = (book.apply(base, h, moments(h), "here") for h in (f, g))
+        return book.covariance(one, two), book.covariance(one), moments(f, g), gamma
+
+    cross, own, exact, gamma = both()
+    d = exact.slopes
     expected = d[0, 0][:, None] * d[0, 1] * gamma + d[1, 0][:, None] * d[1, 1] * gamma**2 / 2
-    expected = np.where(np.eye(4), np.diag(both.covariance[0, 1]), expected)
-    np.testing.assert_allclose(book.covariance(one, two), expected, atol=0.12 * np.abs(expected).max())
-    np.testing.assert_allclose(np.diag(book.covariance(one)), both.covariance[0, 0], rtol=1e-5)
+    expected = np.where(np.eye(4), np.diag(exact.covariance[0, 1]), expected)
+    np.testing.assert_allclose(cross, expected, atol=0.12 * np.abs(expected).max())
+    np.testing.assert_allclose(np.diag(own), exact.covariance[0, 0], rtol=1e-5)
 
 
 def test_products_of_values():
     """Isserlis, with many random pairs."""
-    book, base, _, gamma = settled(())
+    book, base, gamma = a_base()
     m, g = np.asarray(base.mean), np.asarray(gamma)
     moved = book.derive(base.mean[::-1], [base], [lambda v: v[::-1]], "here")
     found = book.multiply(base, moved, "here")
@@ -141,11 +147,21 @@ def test_products_of_values():
 def test_mixing_keeps_products_on_average_and_strong_directions_always():
     z = np.asarray(jax.random.normal(jax.random.key(0), (40, 30))) * 0.95 ** np.arange(40)[:, None]
     gram = jnp.asarray(z @ z.T)
-    once = jax.jit(lambda k: sketch.mixed(sketch.mixing(k, gram, 20), jnp.asarray(z)))
-    found = np.asarray(jax.vmap(lambda k: once(k).T @ once(k))(jax.random.split(jax.random.key(1), 2000)))
+    once = lambda seed: sketch.mixed(sketch.mixing(seed, gram, 20), jnp.asarray(z))  # noqa: E731
+    rows = np.asarray(jax.jit(jax.vmap(once))(jnp.stack(sketch.seeds(jax.random.key(1), 1000))))
+    found = np.einsum("krn,krm->knm", rows, rows)
     exact = z.T @ z
-    assert np.max(np.abs(found.mean(0) - exact) / np.maximum(found.std(0) / 2000**0.5, 1e-5 * exact.max())) < 5
+    assert np.max(np.abs(found.mean(0) - exact) / np.maximum(found.std(0) / 1000**0.5, 1e-5 * exact.max())) < 5
     assert np.linalg.norm(found[0] - exact) < 0.2 * np.linalg.norm(exact)
+
+
+def test_signs_are_uncorrelated():
+    """From place to place, from seed to seed, and in blocks as long as rows of an image."""
+    drawn = np.stack([sketch.signs(s, (4096,), jnp.float32) for s in sketch.seeds(jax.random.key(0), 64)])
+    worst = lambda products: np.max(np.abs(products.mean(-1)) * products.shape[-1] ** 0.5)  # noqa: E731
+    assert worst(drawn) < 4.5 and worst(drawn[:-1] * drawn[1:]) < 4.5
+    assert all(worst(drawn[:, lag:] * drawn[:, :-lag]) < 4.5 for lag in (1, 2, 28, 64, 784))
+    assert worst(drawn[:, :-29] * drawn[:, 1:-28] * drawn[:, 28:-1] * drawn[:, 29:]) < 4.5
 
 
 def test_what_only_moves_is_told_from_what_adds():

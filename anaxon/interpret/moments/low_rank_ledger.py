@@ -26,6 +26,7 @@ from anaxon.normal import Moments, function_moments
 from anaxon.numerics import contract
 from anaxon.types import Array
 
+SEEDS = 256  # that are drawn together
 Function = Callable[[Array], Array]
 
 
@@ -59,11 +60,14 @@ class LowRankLedger(Ledger):
         self.factors: dict[int, Array] = {}  # without the zeros of sources that came later
         self.variances: dict[int, Array] = {}
         self.expansions: dict[int, Expansion] = {}  # of bases, by number
+        self._seeds: list[Array] = []
         self._draws = itertools.count()
 
     def draw(self) -> Array:
-        """A key that was not used yet."""
-        return jax.random.fold_in(self.key, next(self._draws))
+        """A seed that was not used yet."""
+        if not self._seeds:
+            self._seeds = sketch.seeds(jax.random.fold_in(self.key, next(self._draws)), SEEDS)
+        return self._seeds.pop()
 
     def covariance(self, a: Random, b: Random | None = None) -> Array:
         """The block `[*a, *b]`, for what is small enough; of a value with itself without `b`."""
@@ -71,8 +75,8 @@ class LowRankLedger(Ledger):
         for value in (a, b):
             check_size(value.shape, value.dtype, "a covariance that was asked for")
         rows = min(len(self.factors[a.number]), len(self.factors[b.number]))
-        flat = [self.factors[v.number][:rows].reshape(rows, v.size) for v in (a, b)]
-        block = contract(*flat, (((0,), (0,)), ((), ())))
+        left, right = (self.factors[v.number][:rows].reshape(rows, v.size) for v in (a, b))
+        block = contract(left, right, (((0,), (0,)), ((), ())))
         if a is b:
             block = jnp.where(jnp.eye(a.size, dtype=bool), self.variance(a).reshape(-1, 1), block)
         return block.reshape(*a.shape, *b.shape)

@@ -31,10 +31,12 @@ class SketchedNoise(CellNoise):
     """
 
     def __init__(self, ledger: LowRankLedger, columns: Columns, drive: Random | Array) -> None:
-        self.ledger, self.columns, self.drive = ledger, columns, drive
+        self.held, self.columns, self.drive = ledger, columns, drive
         self.mean = mean_of(drive)
         ledger.make_room(ledger.rank)
-        self.rows = ledger.factors[drive.number] if isinstance(drive, Random) else None
+        varies = isinstance(drive, Random)
+        self.rows = ledger.factors[drive.number] if varies else None
+        self.spread = ledger.variance(drive) if varies else jnp.zeros_like(drive)
 
     def variances(self) -> Array:
         """Of the columns, what is new at a read left out: `[S, G, T, M, C]`."""
@@ -45,7 +47,7 @@ class SketchedNoise(CellNoise):
 
     def value(self, y: Array, gate: Array | None, fresh: Array) -> Random:
         """The live value of a mean, with noise `[S, G, T, M, C]` that is new at a read."""
-        ledger, columns = self.ledger, self.columns
+        ledger, columns = self.held, self.columns
         cells = self._of_cells()
         own = self._recombined(cells if gate is None else gate**2 * cells)
         new = self._recombined(fresh)
@@ -58,7 +60,7 @@ class SketchedNoise(CellNoise):
 
     def _sources(self, gate: Array | None, own: Array, new: Array) -> list[Array]:
         """Rows `[K, *out]`, no more than the rank together."""
-        ledger, columns = self.ledger, self.columns
+        ledger, columns = self.held, self.columns
         independent = lambda v, most: sketch.independent(ledger.draw(), v, most)  # noqa: E731
         if columns.product.sizes[1] == 1:  # one vector: no two results have cells in common
             return [independent(own + new, ledger.rank // 2)]
@@ -78,11 +80,11 @@ class SketchedNoise(CellNoise):
         """Covariance of two terms of the drive, at each element."""
         if self.rows is None:
             return 0.0
-        return self.ledger.variance(self.drive)[a] if a == b else (self.rows[:, a] * self.rows[:, b]).sum(0)
+        return self.spread[a] if a == b else (self.rows[:, a] * self.rows[:, b]).sum(0)
 
     def _of_errors(self, gate: Array | None) -> list[Array]:
         """Sources of the cells' errors: strong directions one by one, then draws of the others."""
-        columns, ledger = self.columns, self.ledger
+        columns, ledger = self.columns, self.held
         s, g, n, c = columns.cells.covariance[0][0].shape
         vectors = jnp.stack([columns.product.operand(m) for m in self.mean])  # [terms, G, M, N]
         roots = sketch.roots(columns.cells.covariance)
@@ -113,7 +115,7 @@ class SketchedNoise(CellNoise):
 
     def _drawn(self, vectors: Array, roots: list, basis: Array, gate: Array | None) -> Array:
         """Sources of random errors: what the basis leaves of them, on the mean; all of them, on deviations."""
-        ledger, columns = self.ledger, self.columns
+        ledger, columns = self.held, self.columns
         count = ledger.rank // 4
         shape = (len(roots), count, *roots[0][0].shape)
         errors = sketch.signs(ledger.draw(), shape, vectors.dtype)

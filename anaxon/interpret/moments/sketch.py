@@ -29,12 +29,27 @@ MOVES = frozenset(
 REPEATS = frozenset(("broadcast_in_dim", "div", "mul"))  # unless the result is as large as the operand
 
 
-def signs(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Independent, 1 or -1."""
-    return jax.random.rademacher(key, shape, dtype)
+def seeds(key: Array, count: int) -> list[Array]:
+    """So many seeds of `signs`, `[2]` words each, by one draw."""
+    return list(jax.random.bits(key, (count, 2), jnp.uint32))
 
 
-def independent(key: Array, variance: Array, most: int) -> Array:
+def signs(seed: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """1 or -1, as good as independent, of a seed: an integer hash of their places (Wellons' lowbias32), twice.
+
+    Sketches need no more than that pairs of signs are uncorrelated; dozens of draws of JAX's generator in one program
+    take longer to compile than everything else.
+    """
+    x = jnp.arange(prod(shape), dtype=jnp.uint32)
+    for word in seed:
+        x = (x ^ word) * jnp.uint32(0x9E3779B1)
+        x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+        x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+        x = x ^ (x >> 16)
+    return jnp.where(x >> 31, 1, -1).astype(dtype).reshape(shape)
+
+
+def independent(seed: Array, variance: Array, most: int) -> Array:
     """Rows `[K, *shape]` of independent values: exactly, each with its own, where they are no more than `most`.
 
     Elsewhere `most` rows of random signs: variances are exact, covariances 0 on average.
@@ -42,10 +57,10 @@ def independent(key: Array, variance: Array, most: int) -> Array:
     scale, n = safe_sqrt(variance), variance.size
     if n <= most:
         return jnp.eye(n, dtype=scale.dtype).reshape(n, *scale.shape) * scale
-    return signs(key, (most, *scale.shape), scale.dtype) * scale / most**0.5
+    return signs(seed, (most, *scale.shape), scale.dtype) * scale / most**0.5
 
 
-def mixing(key: Array, gram: Array, rank: int) -> Array:
+def mixing(seed: Array, gram: Array, rank: int) -> Array:
     """A matrix `[rank, count]` with `E[S' S] = 1` for rows of a Gram matrix `[count, count]`.
 
     Half of the rank holds the strongest directions as they are. The others are laid over each other, with random signs,
@@ -56,7 +71,7 @@ def mixing(key: Array, gram: Array, rank: int) -> Array:
     own = rank // 2
     over = (np.arange(count) - own) % (2 * (rank - own))
     row = np.where(np.arange(count) < own, np.arange(count), own + np.minimum(over, 2 * (rank - own) - 1 - over))
-    place = jnp.asarray(np.arange(rank)[:, None] == row, gram.dtype) * signs(key, (count,), gram.dtype)
+    place = jnp.asarray(np.arange(rank)[:, None] == row, gram.dtype) * signs(seed, (count,), gram.dtype)
     return contract(place, vectors[:, ::-1], (((1,), (1,)), ((), ())))
 
 
@@ -91,9 +106,9 @@ def squares(fn: Callable[[Array], Array], rows: Array, at_once: int = 16) -> Arr
     return lax.scan(step, start, chunked(rows, min(at_once, rows.shape[0])))[0]
 
 
-def directions(key: Array, vectors: Array, count: int) -> Array:
+def directions(seed: Array, vectors: Array, count: int) -> Array:
     """An orthonormal basis `[G, N, count]` near the strongest directions of vectors `[G, M, N]`: subspace iteration."""
-    basis = jax.random.normal(key, (vectors.shape[0], vectors.shape[2], count), vectors.dtype)
+    basis = signs(seed, (vectors.shape[0], vectors.shape[2], count), vectors.dtype)
     for _ in range(3):
         seen = contract(vectors, basis, (((2,), (1,)), ((0,), (0,))))
         basis = jnp.linalg.qr(contract(vectors, seen, (((1,), (1,)), ((0,), (0,)))))[0]
