@@ -69,6 +69,8 @@ def window(lines: list[dict[str, Any]]) -> bytes:
         axes.errorbar(shares, mean, bars, fmt="o", ms=4, color=CHIPS, capsize=3, label="sampled chips")
         axes.set(xscale="log", yscale="log", xlabel="window [share of full scale]",
                  ylabel="mean squared error of logits", title="Error against the window")  # fmt: skip
+        axes.set_xticks(shares, [f"{share:g}" for share in shares])
+        axes.minorticks_off()
         axes.grid()
         axes.legend()
         return png(drawing)

@@ -111,7 +111,7 @@ def a_base(rank=2048):
 
 def test_functions_of_one_base_depend_on_each_other_as_they_should():
     """Exact at one variable; to second order between variables, of many random products."""
-    f, g = jax.nn.relu, lambda x: jax.nn.relu(-x) + x**3
+    f, g = lambda x: jnp.sin(4 * x), lambda x: jnp.sin(4 * x) + jax.nn.relu(x)  # mostly of high orders
 
     @jax.jit
     def both():
@@ -126,7 +126,7 @@ def test_functions_of_one_base_depend_on_each_other_as_they_should():
     d = exact.slopes
     expected = d[0, 0][:, None] * d[0, 1] * gamma + d[1, 0][:, None] * d[1, 1] * gamma**2 / 2
     expected = np.where(np.eye(4), np.diag(exact.covariance[0, 1]), expected)
-    np.testing.assert_allclose(cross, expected, atol=0.12 * np.abs(expected).max())
+    np.testing.assert_allclose(cross, expected, atol=0.05 * np.abs(expected).max())
     np.testing.assert_allclose(np.diag(own), exact.covariance[0, 0], rtol=1e-5)
 
 

@@ -23,8 +23,12 @@ def along(fn: Callable[[Array], Array], block: Array, axes: int) -> Array:
 def held(values: PyTree) -> PyTree:
     """The same values, worked out once: on a CPU, XLA would do it again for every pair that they make and every use.
 
-    It drops barriers before it fuses, but fuses nothing across a branch; where a mean is not finite, nothing is.
+    There it drops barriers before it fuses, but fuses nothing across a branch; where a mean is not finite, nothing is.
     """
+    return lax.platform_dependent(values, cpu=_behind_a_branch, default=lax.optimization_barrier)
+
+
+def _behind_a_branch(values: PyTree) -> PyTree:
     finite = jnp.ravel(jax.tree.leaves(values)[0])[0] < jnp.inf
     return lax.cond(finite, lambda v: v, lambda v: jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), v), values)
 
