@@ -31,7 +31,7 @@ from anaxon.prng import fold_name, normal
 from anaxon.types import Array, PyTree
 
 ACCOUNT = "(kinks)"  # of variance that kinks add; no path has its name
-KINKS = frozenset(("abs", "clamp", "max", "min", "select_n", "sign"))
+KINKS = frozenset("abs ceil clamp eq floor ge gt le lt max min ne round select_n sign".split())  # noqa: SIM905
 
 
 def probed(fn: Callable[[PyTree], Array], means: PyTree, cells: dict[str, PairMoments], probes: int) -> Array:
@@ -106,7 +106,8 @@ class AveragedWalk(trace.Walk):
         name = eqn.primitive.name
         if name in jx.CALLS or (name in jx.CUSTOM and _is_curve(jx.inner(eqn))):
             return self.run(jx.inner(eqn), values)
-        if name in ELEMENTWISE and jnp.issubdtype(eqn.invars[0].aval.dtype, jnp.floating) | (name == "select_n"):
+        follows = any(isinstance(v, Chain) for v in values) or jnp.issubdtype(eqn.invars[0].aval.dtype, jnp.floating)
+        if name in ELEMENTWISE and (follows or name == "select_n"):
             found = self._elementwise(eqn, values)
             if found is not None:
                 return [found]

@@ -65,8 +65,9 @@ def power(fn: Callable[..., Any]) -> Callable[..., dict[str, Power]]:
     The arrays' inputs are those of the mean chip, which is a little less than they draw over chips.
 
     Raises:
-      ValueError: for columns that end in a ramp, several pairs for each weight (`weight_bits`), levels in time, cells
-        with a floor, and inputs without a calibrated range, whose full scale would be that of the batch.
+      ValueError: for errors that go with the conductance (`sigma_rel`), columns that end in a ramp, several pairs for
+        each weight (`weight_bits`), levels in time, cells with a floor, and inputs without a calibrated range, whose
+        full scale would be that of the batch.
     """
 
     @jax.jit
@@ -80,6 +81,7 @@ def power(fn: Callable[..., Any]) -> Callable[..., dict[str, Power]]:
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> dict[str, Power]:
         check_weights(plan, params)
         _check_all(plan)
+        _check_constant(plan)
         return measured(plan, params, *inputs)
 
     return run
@@ -118,6 +120,7 @@ def power_over_chips(fn: Callable[..., Any]) -> Callable[..., tuple[PyTree, Arra
 
     def found(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array, dict[str, Power]]:
         _check_all(plan)
+        _check_constant(plan)
         mean, covariance, doubts, powers = mapped(plan, params, inputs)
         check_divisions(doubts)
         check_finite(mean, covariance)
@@ -148,6 +151,15 @@ def power_of_chip(fn: Callable[..., Any]) -> Callable[..., dict[str, Power]]:
 def _check_all(plan: Plan) -> None:
     for site in plan.sites:
         _check(plan, site)
+
+
+def _check_constant(plan: Plan) -> None:
+    for site in plan.sites:
+        if not _is_zero(getattr(plan.of(site).cells, "sigma_rel", None) or 0.0):
+            raise ValueError(
+                f"{site.path}: expected cells of one sigma; got {plan.of(site).cells!r}, whose deviations go with the "
+                "conductance. Average `power_of_chip` over chips"
+            )
 
 
 def _check(plan: Plan, site: Site) -> None:

@@ -158,5 +158,5 @@ def seconds_to_sample(net: Placed, panel: Panel, sigma: float, error: np.ndarray
     _, seconds, first = timed(lambda: run(keys))
     _, naive, _ = timed(lambda: [float(single(k)) for k in keys[:8]])
     needed = float((Z * error.std(ddof=1) / (HALF_WIDTH * error.mean())) ** 2)
-    return {"chips": needed, "chip": seconds / chips, "seconds": needed * seconds / chips, "first": first,
-            "naive": needed * naive / 8}  # fmt: skip
+    return {"chips": needed, "chip": seconds / chips, "seconds": needed * seconds / chips,
+            "first": first - seconds, "naive": needed * naive / 8}  # fmt: skip

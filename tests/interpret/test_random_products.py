@@ -59,12 +59,32 @@ def test_a_quotient_of_two_values():
         assert np.all(np.abs(apart) < 4.5 * error + 1e-6)
 
 
+@pytest.mark.parametrize("product_first", [True, False])
+def test_a_product_is_still_a_function_of_its_factors(product_first):
+    """Behind an axis that was moved, at the kinks of both functions, where only second orders tell."""
+    centre = X[0] @ PARAMS["w"][:, :4]
+
+    def meeting(h, g):
+        a, b = h[:, :4] - centre, g[:, :4] + 4
+        other = None if product_first else jnp.abs(a) * 1.0
+        u = (jax.nn.relu(a) * b).reshape(-1, 2, 2).reshape(-1, 4)
+        return u + (jnp.abs(a) if other is None else other.reshape(-1, 2, 2).reshape(-1, 4))
+
+    (_, away), (_, error) = of_one_layer(meeting)
+    sampled = error[np.diag_indices(4)] * (20_000 / 2) ** 0.5  # of a normal value; these have heavier tails
+    assert np.all(np.abs(np.diag(away)) < 0.12 * sampled)
+
+
 def test_a_denominator_near_zero_says_so():
     fn = lambda p, x: (x @ p["w"])[:, :4] / (0.5 + x @ p["v"])[:, :4]  # noqa: E731
     with pytest.raises(ValueError, match="div: its denominator varies.*comes to -.* of its value at the mean"):
         ax.predict(fn)(placed(fn), PARAMS, X)
-    mean, _ = jax.jit(ax.predict(fn))(placed(fn), PARAMS, X)
+    mean, cov = jax.jit(ax.predict(fn))(placed(fn), PARAMS, X)
     assert np.isnan(mean).any()  # nothing can be raised there
+    assert np.isnan(np.diagonal(cov, axis1=1, axis2=2)[np.isnan(mean)]).all()
+    for pole in (lambda p, x: 1 / (x @ p["w"]), lambda p, x: (x @ p["w"]) ** -3):
+        with pytest.raises(ValueError, match="div: its denominator varies"):
+            ax.predict(pole)(placed(pole), PARAMS, X)
 
 
 def moved(h, g):

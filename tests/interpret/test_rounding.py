@@ -32,6 +32,18 @@ def codes_of(m, s, steps):
     return mean, chance @ (codes - mean) ** 2
 
 
+def test_codes_at_the_end_of_a_range():
+    """Columns at, and a little beyond, the last code, as wide as a step."""
+    for ratio in (0.55, 0.9):
+        sigma = ratio * STEP / (2**0.5 * float(jnp.linalg.norm(X)))
+        middle = np.asarray(fn(PARAMS, X), np.float64)[0]
+        steps = int(np.round(np.quantile(np.abs(middle), 0.6) / STEP))
+        mean, cov = ax.predict(fn)(plan_of(sigma, steps), PARAMS, X)
+        exact = np.array([codes_of(float(m), ratio * STEP, steps) for m in middle]).T
+        np.testing.assert_allclose(mean[0], exact[0], atol=1e-3 * STEP)
+        np.testing.assert_allclose(np.diag(cov[0]), exact[1], atol=2e-3 * STEP**2)
+
+
 SLOW = [(0.02, 2), (0.02, 24), (0.2, 24), (0.49, 24), (0.51, 2), (1.5, 24)]
 
 

@@ -173,12 +173,10 @@ class Ledger:
     def multiply(self, x: Random, y: Random, where: str) -> Random:
         """`x * y` of live values of one shape that may depend on each other (Isserlis)."""
         m, n, axes = x.mean, y.mean, len(x.shape)
-        outer = lambda a, b: a.reshape(*a.shape, *(1,) * axes) * b  # noqa: E731
         xx, yy, xy = self.covariance(x), self.covariance(y), self.covariance(x, y)
-        yx = swapped(xy, axes)
-        own = outer(m, m) * yy + outer(m, n) * yx + outer(n, m) * xy + outer(n, n) * xx + xx * yy + xy * yx
-        others = {z.number: self.covariance(z, y) * m + self.covariance(z, x) * n for z in list(self.live.values())}
-        return self.add(m * n + diagonal(xy, x.shape), own, others, where)
+        shares = [lambda v: v * n, lambda v: m * v]
+        straight = self.derive(m * n + diagonal(xy, x.shape), [x, y], shares, where)
+        return self.with_noise(straight, xx * yy + xy * swapped(xy, axes), where)
 
     def contract(self, x: Random, y: Random, dot: Callable[[Array, Array], Array], forms: Forms, where: str) -> Random:
         """A matrix product of live values that may depend on each other (Isserlis)."""

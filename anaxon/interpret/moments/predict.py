@@ -20,7 +20,7 @@ from anaxon.interpret.moments.chains import Chain
 from anaxon.interpret.moments.examples import checked
 from anaxon.interpret.moments.expected import expected
 from anaxon.interpret.moments.ledger import Ledger, Random, check_size
-from anaxon.interpret.moments.products import NEAREST, REACH
+from anaxon.interpret.moments.products import NEAREST, REACH, divisor
 from anaxon.interpret.moments.reads import CellNoise, Columns, mean_of, read
 from anaxon.interpret.moments.rounding import converted
 from anaxon.interpret.placed import Placed
@@ -119,8 +119,16 @@ class Propagation(trace.Walk):
         values = [v if isinstance(v, Random | Chain) else wide(self.digital(v)) for v in values]
         bases = {chains.base_of(v).number for v in values if isinstance(v, Random | Chain)}
         if name in chains.ELEMENTWISE and name not in rules.RULES and len(bases) == 1 and _alike(eqn, values):
-            return [chains.extended(eqn, values)]
+            return [chains.extended(eqn, self._divided(eqn, values, where))]
         return rules.applied(self.ledger, eqn, values, where)
+
+    def _divided(self, eqn: Any, values: list[Any], where: str) -> list[Any]:
+        """Operands of which a denominator that varies is guarded."""
+        inverse = eqn.primitive.name == "integer_pow" and eqn.params["y"] < 0
+        place = 0 if inverse else 1 if eqn.primitive.name == "div" else None
+        if place is None or not isinstance(values[place], Random | Chain):
+            return values
+        return [divisor(self.ledger, v, where) if i == place else v for i, v in enumerate(values)]
 
     def _read(self, weight: Placed, operand: Any, eqn: Any, place: int) -> Random:
         code, full_scale = self._encoded(weight, operand)
@@ -308,7 +316,7 @@ def check_finite(mean: PyTree, covariance: Array) -> None:
     found = [*jax.tree.leaves(mean), covariance]
     if is_concrete(*found) and not all(bool(jnp.all(jnp.isfinite(x))) for x in found):
         raise ValueError(
-            "predict: the moments are not finite: some function of a value that varies (log, rsqrt) is not defined "
+            "the moments are not finite: some function of a value that varies (log, rsqrt) is not defined "
             "everywhere that the value comes to. Use `linearised`, or a smaller sigma"
         )
 

@@ -5,7 +5,8 @@ For normal x and y, `z = sum_k x_k y_k` has (Isserlis)
     E z = sum E x_k E y_k + Cov(x_k, y_k)
     Cov(z, z') = Cov(l, l') + sum_kl Cov(x_k, x'_l) Cov(y_k, y'_l) + Cov(x_k, y'_l) Cov(y_k, x'_l)
 
-with `l = sum x_k E y_k + E x_k y_k`, through which alone z depends on any other normal value (Stein). A quotient is a
+with `l = sum x_k E y_k + E x_k y_k`, through which z depends on any other normal value (Stein; on
+another product or function of the same values only to first order). A quotient is a
 product with the reciprocal, whose moments are those of a function of its base.
 """
 
@@ -23,6 +24,7 @@ from anaxon.interpret.moments.chains import Chain, base_of, chain_of, settle
 from anaxon.interpret.moments.ledger import Forms, Ledger, Random
 from anaxon.interpret.product import Dot, product_of
 from anaxon.numerics import safe_sqrt
+from anaxon.types import Array
 
 REACH = 5.5  # standard deviations of its base within which a denominator must stay away from 0
 NEAREST = 1 / 12  # of its value at the mean: a normal denominator's mean is then at least 6 standard deviations
@@ -64,16 +66,33 @@ def quotient(ledger: Ledger, x: Random | Chain, y: Random | Chain, shape: tuple[
     function of; elsewhere the moments do not exist. There the result is NaN, and `predict` says why where it may.
     """
     base, fn = base_of(y), chain_of(y).fn
-    s = safe_sqrt(ledger.variance(base))
     middle = lax.stop_gradient(fn(base.mean))
     ahead = lambda v: fn(v) / jnp.where(middle == 0, 1.0, middle)  # noqa: E731
-    scores = jnp.asarray(np.linspace(-REACH, REACH, 23), base.dtype).reshape(-1, *(1,) * base.mean.ndim)
-    nearest = jnp.min(jax.vmap(ahead)(base.mean + s * scores), 0)
-    nearest = jnp.where(middle == 0, 0.0, nearest)
+    nearest = _nearest(ledger, chain_of(y))
     ledger.doubt(f"{where}: div", jnp.min(nearest))
     # Further out, where hardly any probability is, it is held where it was: a node of the quadrature may hit 0.
-    inverse = lambda v: 1.0 / (middle * jnp.maximum(ahead(v), NEAREST))  # noqa: E731
+    inverse = lambda v: jnp.where(nearest >= NEAREST, 1.0 / (middle * jnp.maximum(ahead(v), NEAREST)), jnp.nan)  # noqa: E731
     reciprocal = settle(ledger, Chain(base, inverse, y.shape, y.dtype, None), where)
-    found = product(ledger, settle(ledger, x, where), reciprocal, shape, where)
-    found.mean = jnp.where(jnp.broadcast_to(nearest >= NEAREST, shape), found.mean, jnp.nan)
-    return found
+    return product(ledger, settle(ledger, x, where), reciprocal, shape, where)
+
+
+def divisor(ledger: Ledger, y: Random | Chain, where: str) -> Chain:
+    """A denominator that varies under a number, or under another function of its base: NaN where it may pass 0.
+
+    The whole is then a function of one base: nothing but its pole can be wrong with it.
+    """
+    chain = chain_of(y)
+    nearest = _nearest(ledger, chain)
+    ledger.doubt(f"{where}: div", jnp.min(jnp.where(nearest > 0, 1.0, nearest)))
+    fn = lambda v: jnp.where(nearest > 0, chain.fn(v), jnp.nan)  # noqa: E731
+    return Chain(chain.base, fn, chain.shape, chain.dtype, None)
+
+
+def _nearest(ledger: Ledger, y: Chain) -> Array:
+    """The least of a function within `REACH` standard deviations of its base, relative to its value at the mean."""
+    base = y.base
+    middle = lax.stop_gradient(y.fn(base.mean))
+    scores = jnp.asarray(np.linspace(-REACH, REACH, 23), base.dtype).reshape(-1, *(1,) * base.mean.ndim)
+    found = jax.vmap(y.fn)(base.mean + safe_sqrt(ledger.variance(base)) * scores)
+    least = jnp.min(found / jnp.where(middle == 0, 1.0, middle), 0)
+    return jnp.where(middle == 0, 0.0, least)

@@ -51,7 +51,8 @@ def converted(mean: Array, variance: Array, low: Array | float, high: Array | fl
                     ((mean, 1), (variance, 2), (low, 1), (high, 1)))  # fmt: skip
     away = lax.stop_gradient(jnp.stack([smooth.mean / step, smooth.variance / step**2, smooth.slope]))
     s = safe_sqrt(v)
-    narrow = (s <= NARROW) | (hi - lo <= 2 * AROUND)
+    ends = jnp.minimum(m - lo, hi - m) <= AROUND * s  # where a range ends within the spread, the series does not hold
+    narrow = (s <= NARROW) | (hi - lo <= 2 * AROUND) | (ends & (s <= 1.0))
     exact = jnp.stack(_by_codes(m, s, lo, hi))
     wide = away + smooth.slope * jnp.stack(_by_series(m, jnp.maximum(v, NARROW**2)))
     error = lax.stop_gradient(jnp.where(narrow, exact, wide) - away)
