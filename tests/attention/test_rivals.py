@@ -1,5 +1,6 @@
 """Other ways of pruning: what they keep, by the rule; and one table of all."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -77,9 +78,31 @@ def test_adaptive(per_cycle, form):
     np.testing.assert_array_equal(found.bits, np.minimum(12, cycles * per_cycle))
 
 
+@pytest.mark.parametrize("margin", [2**24 + 1, 2**24 + 1.5, np.float64(2**24 + 1), jnp.int32(2**24 + 1)])
+def test_a_margin_beyond_float32_is_exact(margin):
+    """A key at `max - margin` stays and the one below it goes, given on the host and traced."""
+    scores = jnp.asarray([[[2**25, 2**25 - 2**24 - 1, 2**25 - 2**24 - 2]]])
+    for found in (adaptive(scores, scores, margin, per_cycle=12), traced(scores, margin)):
+        assert found.kept.tolist() == [[True, True, False]]
+
+
+def traced(scores, margin):
+    if not isinstance(margin, int | jax.Array):  # a traced float is what it is
+        return adaptive(scores, scores, margin, per_cycle=12)
+    return jax.jit(lambda s, m: adaptive(s, s, m, per_cycle=12))(scores, margin)
+
+
+def test_margins_of_rows_and_traced_floats():
+    scores = jnp.asarray([[[9, 6, 3], [9, 6, 3]]])
+    margin = jnp.asarray([[3.9], [-2.0]])
+    for run in (adaptive, jax.jit(adaptive, static_argnames="per_cycle")):
+        assert run(scores, scores, margin, per_cycle=12).kept.tolist() == [[True, True, False], [True, False, False]]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: adaptive(jnp.ones((6, 2, 2)), jnp.ones((6, 2, 2)), np.nan), "margin.*got nan"),
         (lambda: top_k(jnp.ones((2, 2)), 0.0), "share.*got 0.0"),
         (lambda: top_k(jnp.ones((2, 2)), 1.5), "share.*got 1.5"),
         (lambda: predicted(jnp.ones((2, 2)), jnp.ones((2, 2)), 1.0, predictor_bits=13), "predictor_bits.*got 13"),
