@@ -138,7 +138,7 @@ def _heads(
     time = _cost(order.slots)
     cost = jnp.where(time > 0, jnp.maximum(-(-time // every), least), 0)
     order = order._replace(slots=order.slots + ((cost - time) << 1))
-    done = jax.vmap(lambda one: _head(*one, fifo, barrier, pops, row_cycles))(order)
+    done = jax.vmap(lambda one: _head(one, fifo, barrier, pops, row_cycles))(order)
     return done._replace(cycles=jnp.where(done.busy.sum(-1) > 0, done.cycles, 0))
 
 
@@ -168,10 +168,9 @@ def _compact(values: Array, mask: Array, end: Array) -> Array:
     return put(empty, place, values)
 
 
-def _head(
-    slots: Array, survivors: Array, rows: Array | None, fifo: Array, barrier: Array, pops: int, row_cycles: int
-) -> Run:
-    """One head, until nothing is left to do; lists as of `Streams`."""
+def _head(order: Streams, fifo: Array, barrier: Array, pops: int, row_cycles: int) -> Run:
+    """One head, until nothing is left to do."""
+    slots, survivors, rows = order
     none, zero = jnp.zeros(slots.shape[0], jnp.int32), jnp.int32(0)
     first = slots[:, 0]
     begin = _State(none, first, _cost(first), none, none, none, none, *(zero,) * 6)
