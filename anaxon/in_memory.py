@@ -52,6 +52,9 @@ class HighBits:
       bits: of a quantised query or key, with its sign.
       kept: of them on the array and through the DAC.
       rounding: "round" to nearest (half to even), "floor" drops bits of two's complement, "zero" bits of a magnitude.
+
+    The values are those of two's complement, `-2**(kept-1)` to `2**(kept-1) - 1`: 16 levels of a 4-bit cell. What
+    rounds up to `2**(kept-1)` is limited to the level below.
     """
 
     bits: int = static(default=8)
@@ -70,7 +73,7 @@ class HighBits:
 
     @property
     def full(self) -> int:
-        """Magnitude of the largest kept value, in steps; also what drives a row fully."""
+        """Magnitude of the lowest kept value, in steps, one above the highest; also what drives a row fully."""
         return 2 ** (self.kept - 1)
 
     @property
@@ -79,9 +82,9 @@ class HighBits:
         return float((self.full * self.step) ** 2)
 
     def of(self, x: Array) -> Array:
-        """The high bits of integers, in steps; float32, the shape of `x`."""
+        """The high bits of integers, in steps from `-full` to `full - 1`; float32, the shape of `x`."""
         cut = {"round": jnp.round, "floor": jnp.floor, "zero": jnp.trunc}[self.rounding]
-        return cut(jnp.asarray(x).astype(jnp.float32) / self.step)
+        return jnp.clip(cut(jnp.asarray(x).astype(jnp.float32) / self.step), -self.full, self.full - 1)
 
 
 @pytree
@@ -117,8 +120,9 @@ def scores(params: dict[str, Array], queries: Array) -> Array:
 def placed(hardware: Hardware, keys: Array, form: HighBits) -> tuple[Plan, dict[str, Array]]:
     """The plan of a key matrix's high bits, and the parameters to program.
 
-    Cells hold the integers as they are: full scale is `2**(kept-1)`, or the largest level that `weight_bits` leave,
-    where larger values are limited.
+    Cells hold the integers as they are, 2**kept levels of a signed weight: full scale is `2**(kept-1)`, or the largest
+    level that `weight_bits` leave, where values beyond are limited. Differential slices of `weight_bits = kept` have
+    `+-(2**(kept-1) - 1)`, one level less; a bit more holds the lowest level, too.
 
     Args:
       hardware: without an ADC; its rows hold a head, its DAC the kept bits.

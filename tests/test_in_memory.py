@@ -98,13 +98,28 @@ def test_fewer_bits_lose_more_and_truncation_is_biased():
     assert left[0] > 0.4 and left[1] < 0.2
 
 
+@pytest.mark.parametrize("rounding", ["round", "floor", "zero"])
+@pytest.mark.parametrize("kept", [2, 4, 8])
+def test_kept_bits_have_as_many_levels(kept, rounding):
+    """No more than 2**kept: those of two's complement, of queries and of keys."""
+    form, every = HighBits(kept=kept, rounding=rounding), np.arange(-127, 128)
+    levels = np.unique(form.of(every))
+    assert levels.size <= 2**kept
+    assert levels.min() >= -(2 ** (kept - 1))
+    assert levels.max() == 2 ** (kept - 1) - 1
+    hardware = ax.Hardware(device=ax.IdealDevice(), array=ax.Array(weight_bits=None))
+    _, params = in_memory.placed(hardware, every[:, None], form)
+    np.testing.assert_array_equal(np.unique(params["keys"]), levels)
+
+
 def test_binary_slices_hold_the_same_integers():
-    """Seven levels a side in three binary cells; five bits also hold the eighth."""
+    """Seven levels a side in three binary cells; five bits also hold the eighth of the negative ones."""
     queries, keys = operands(keys=64, head=32)
     for bits, top in ((4, 7), (5, 8)):
         hardware = ax.Hardware(device=ax.IdealDevice(), array=ax.Array(weight_bits=bits), dac=ax.DAC(bits=4))
         high = HighBits()
-        expected = np.round(queries / 16) @ np.clip(np.round(keys / 16), -top, top).T * 256
+        rounded = np.clip(np.round(queries / 16), -8, 7), np.clip(np.round(keys / 16), -top, 7)
+        expected = rounded[0] @ rounded[1].T * 256
         np.testing.assert_allclose(seen(hardware, high, queries, keys), expected, atol=0.05)
 
 

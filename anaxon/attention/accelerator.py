@@ -2,41 +2,29 @@
 
     rows = account(cycles, kept, tile=Tile.area_efficient(), costs=load_accelerator().costs, head=64)
 
-Each row stands beside the baseline (one whole key a cycle, no pruning) and splits its energy ratio into pruning only
-(every pair takes all T cycles, its score is compared once, nothing makes margins) and early termination; the two
-factors multiply to the whole.
+Each row stands beside the baseline (one whole key a cycle, no pruning, the tile's latency and normalising) and splits
+its energy ratio into pruning only (every pair takes all T cycles in the same units and queues, its score is compared
+once, nothing makes margins) and early termination; the two factors multiply to the whole. A sum over heads and examples
+is of what each takes by itself.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from anaxon.attention.bitserial import cycles_at
+from anaxon.attention.counts import Counts as Counts
+from anaxon.attention.counts import count as count
+from anaxon.attention.counts import joined as joined
+from anaxon.attention.counts import swept
 from anaxon.attention.energy import UnitCosts, Work, baseline_energy, energy
-from anaxon.attention.pipeline import simulate
 from anaxon.attention.tile import Tile
 from anaxon.check import require
 from anaxon.types import Array
 
 LENGTHS = (32, 128, 256, 512)  # longest sequence of each bucket; beyond them, powers of two
-
-
-class Counts(NamedTuple):
-    """What each head of each example asked for, `[example, head]`; concatenate batches with `joined`."""
-
-    pairs: np.ndarray  # valid ones
-    steps: np.ndarray  # cycles of termination, over pairs
-    bits: np.ndarray  # of keys, over pairs
-    kept: np.ndarray
-    emptied: np.ndarray  # rows that lost every score
-    front: np.ndarray  # cycles of the slowest units without termination, queues left out
-    cycles: np.ndarray  # of the tile
-    stalls: np.ndarray  # over units
-    length: np.ndarray  # longest row, in valid keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +43,9 @@ class Row:
       emptied: rows that lost every score.
       cycles, baseline_cycles: of tile and baseline.
       speed_up: their ratio.
-      speed_up_bound: `pairs / max(sum t / N, kept)`, with no rounding to units, no queues and no barrier.
-      speed_up_pruning: with pruning only; its front end is the whole of it.
+      speed_up_bound: pairs over the sum of each head's and example's `max(sum t / N, kept)`: no rounding to units, no
+        queues, no barrier, no latency and no normalising, in the baseline neither.
+      speed_up_pruning: with pruning only, simulated in the same units and queues.
       utilisation: share of the cycles in which the back end took a survivor.
       speed_up_range: 10 % and 90 % quantiles of the speed-ups of single examples.
       stalls: cycles of a unit in which its FIFO was full.
@@ -76,7 +65,7 @@ class Row:
     mean_bits: float
     emptied: int
     cycles: int
-    baseline_cycles: float
+    baseline_cycles: int
     speed_up: float
     speed_up_range: tuple[float, float]
     speed_up_bound: float
@@ -138,44 +127,11 @@ def sweep(
       units: front-end units.
     """
     require(len(traces) > 0, "traces", "none", "at least one batch of cycles and survivors")
-    units, rows = tuple(units), []
-    for bits in per_cycle:
-        for n in units:
-            one = replace(tile, units=n, per_cycle=bits)
-            counts = joined(count(cycles_at(cycles, bits), kept, one, head) for cycles, kept in traces)
-            rows.append(_row(counts, slice(None), one, costs, head, layer=layer))
-    return rows
-
-
-def count(cycles: Array, kept: Array, tile: Tile, head: int) -> Counts:
-    """Runs a layer on a tile; arrays, tile, head and errors as in `account`."""
-    given = jnp.asarray(cycles), jnp.asarray(kept, bool)
-    time, stay = (np.asarray(x) for x in given)  # sums on the host, in 64 bits
-    require(time.ndim >= 3 and time.size > 0, "cycles", time.shape, "[..., heads, q, k] with at least one pair")
-    require(stay.shape == time.shape, "kept", stay.shape, f"the shape of cycles, {time.shape}")
-    require(np.issubdtype(time.dtype, np.integer), "cycles", time.dtype, "integers")
-    low, high = int(time.min()), int(time.max())
-    require(low >= 0 and high <= tile.steps, "cycles", f"{low} to {high}", f"0 to T = {tile.steps}")
-    time, stay = (x.reshape(-1, *x.shape[-3:]) for x in (time, stay))
-    valid = time > 0
-    require(not np.any(stay & ~valid), "kept", "survivors of 0 cycles", "survivors among valid pairs")
-    run = simulate(*given, tile, head)
-    return Counts(
-        pairs=valid.sum((-2, -1)),
-        steps=time.sum((-2, -1)),
-        bits=np.minimum(time * tile.per_cycle, tile.bits).sum((-2, -1)),
-        kept=stay.sum((-2, -1)),
-        emptied=(valid.any(-1) & ~stay.any(-1)).sum(-1),
-        front=_front(valid, tile, head),
-        cycles=np.asarray(run.cycles, np.int64).reshape(time.shape[:2]),
-        stalls=np.asarray(run.stalls, np.int64).sum(-1).reshape(time.shape[:2]),
-        length=valid.sum(-1).max(-1),
-    )
-
-
-def joined(counts: Iterable[Counts]) -> Counts:
-    """Counts of more examples."""
-    return Counts(*(np.concatenate(x) for x in zip(*counts, strict=True)))
+    units = tuple(units)
+    tiles = [replace(tile, units=n, per_cycle=bits) for bits in per_cycle for n in units]
+    batches = (swept(cycles, kept, tiles, head) for cycles, kept in traces)
+    found = zip(tiles, zip(*batches, strict=True), strict=True)
+    return [_row(joined(counts), slice(None), one, costs, head, layer=layer) for one, counts in found]
 
 
 def table(
@@ -201,24 +157,15 @@ def _bucket(length: int, lengths: Sequence[int]) -> int:
     return min((n for n in lengths if n >= length), default=1 << max(length - 1, 0).bit_length())
 
 
-def _front(valid: np.ndarray, tile: Tile, head: int) -> np.ndarray:
-    """Cycles of the front end where every pair takes all its cycles, `[example, head]`."""
-    units = tile.units * tile.side_by_side(head)
-    padded = np.pad(valid, [(0, 0)] * 3 + [(0, -valid.shape[-1] % units)])
-    each = padded.reshape(*valid.shape[:3], -1, units).sum(-2) * tile.steps * tile.passes(head)
-    return each.sum(-2).max(-1) if tile.barrier == "none" else each.max(-1).sum(-1)
-
-
 def _row(counts: Counts, where: Any, tile: Tile, costs: UnitCosts, head: int, *, layer: int | str,
          number: int | None = None, length: int | None = None) -> Row:  # fmt: skip
     """One row of the counts in `where`."""
-    n = {name: int(values[where].sum()) for name, values in counts._asdict().items()}
+    n = {name: values[where].sum().item() for name, values in counts._asdict().items()}
     pairs, kept, some = n["pairs"], n["kept"], max(n["pairs"], 1)
     stretch = tile.passes(head) / tile.side_by_side(head)
     work = Work(head=head, pairs=pairs, steps=n["steps"], bits=n["bits"], kept=kept, cycles=n["cycles"])
-    slowest = max(n["front"], kept * stretch)
-    whole = replace(work, steps=pairs * tile.steps, bits=pairs * tile.bits, cycles=slowest)
-    ours, theirs = energy(work, tile, costs), baseline_energy(work, tile, costs)
+    whole = replace(work, steps=pairs * tile.steps, bits=pairs * tile.bits, cycles=n["whole"])
+    ours, theirs = energy(work, tile, costs), baseline_energy(work, tile, costs, n["baseline"])
     unterminated = sum(energy(whole, tile, costs, decision="score").values())
     return Row(
         layer=layer,
@@ -232,11 +179,11 @@ def _row(counts: Counts, where: Any, tile: Tile, costs: UnitCosts, head: int, *,
         mean_bits=n["bits"] / some,
         emptied=n["emptied"],
         cycles=n["cycles"],
-        baseline_cycles=pairs * stretch,
-        speed_up=_ratio(pairs * stretch, n["cycles"]),
-        speed_up_range=_range(counts, where, stretch),
-        speed_up_bound=_ratio(pairs, max(n["steps"] / tile.units, kept)),
-        speed_up_pruning=_ratio(pairs * stretch, slowest),
+        baseline_cycles=n["baseline"],
+        speed_up=_ratio(n["baseline"], n["cycles"]),
+        speed_up_range=_range(counts, where),
+        speed_up_bound=_ratio(pairs, n["bound"]),
+        speed_up_pruning=_ratio(n["baseline"], n["whole"]),
         utilisation=kept * stretch / max(n["cycles"], 1),
         stalls=n["stalls"],
         energy=ours,
@@ -247,10 +194,10 @@ def _row(counts: Counts, where: Any, tile: Tile, costs: UnitCosts, head: int, *,
     )
 
 
-def _range(counts: Counts, where: Any, stretch: float) -> tuple[float, float]:
+def _range(counts: Counts, where: Any) -> tuple[float, float]:
     """Of single examples' speed-ups, those of all heads in `where` together."""
-    pairs, cycles = (x[where].reshape(len(x[where]), -1).sum(1) for x in (counts.pairs, counts.cycles))
-    each = pairs[cycles > 0] * stretch / cycles[cycles > 0]
+    baseline, cycles = (x[where].reshape(len(x[where]), -1).sum(1) for x in (counts.baseline, counts.cycles))
+    each = baseline[cycles > 0] / cycles[cycles > 0]
     if not each.size:
         return math.nan, math.nan
     low, high = np.quantile(each, [0.1, 0.9])

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import ndtr
 
-from anaxon.attention.integers import BITS, Integers, Wide, added, at_least, is_wide, zeros
+from anaxon.attention.integers import BITS, LOW, Integers, Wide, added, at_least, is_wide, zeros
 from anaxon.attention.operands import MARGINS, as_integers, as_threshold, check_head, check_settings, leading_axes, led
 from anaxon.attention.planes import FORMS, known_bits, plane, plane_product, schedule, signs, widest_plane
 from anaxon.check import integer
@@ -108,8 +108,8 @@ def cycles_at(cycles_1: ArrayLike, per_cycle: int) -> Array:
 
 
 def expected_cycles(
-    scores: ArrayLike,
-    threshold: ArrayLike,
+    scores: ArrayLike | Wide,
+    threshold: ArrayLike | Wide,
     query_norm1: ArrayLike,
     query_norm2: ArrayLike,
     *,
@@ -122,7 +122,7 @@ def expected_cycles(
     (spec 2.3). The mean over many pairs is within 0.5 % of the simulation.
 
     Args:
-      scores: `[..., q, k]` in the integer unit `s_q s_k`, before the division by `sqrt(d)`.
+      scores: `[..., q, k]` in the integer unit `s_q s_k`, before the division by `sqrt(d)`; `Wide` ones, too.
       threshold: in the same unit, broadcastable to the scores.
       query_norm1: sum of |q| of the integer query, `[..., q]`.
       query_norm2: its Euclidean norm, `[..., q]`.
@@ -130,7 +130,7 @@ def expected_cycles(
       per_cycle: likewise.
     """
     check_settings(bits, per_cycle, FORMS[0], MARGINS[0])
-    over = jnp.asarray(scores, jnp.result_type(float)) - jnp.asarray(threshold, jnp.result_type(float))
+    over = _over(scores, threshold)
     norm1, norm2 = (jnp.asarray(norm, over.dtype)[..., None] for norm in (query_norm1, query_norm2))
     cycles = jnp.ones(jnp.broadcast_shapes(over.shape, norm1.shape), over.dtype)
     for known in known_bits(bits, per_cycle)[:-1]:
@@ -139,6 +139,20 @@ def expected_cycles(
         score = (over + unseen * norm1 / 2) / jnp.where(spread > 0, spread, 1.0)
         cycles += jnp.where(spread > 0, ndtr(score), over >= 0)
     return cycles
+
+
+def _over(scores: ArrayLike | Wide, threshold: ArrayLike | Wide) -> Array:
+    """By how much scores exceed a threshold; two `Wide`s subtract half by half, exact near the threshold."""
+    if isinstance(scores, Wide) and isinstance(threshold, Wide):
+        halves = [jnp.asarray(x) - jnp.asarray(y) for x, y in zip(scores, threshold, strict=True)]
+        return _as_float(Wide(*halves))
+    return _as_float(scores) - _as_float(threshold)
+
+
+def _as_float(x: ArrayLike | Wide) -> Array:
+    """In the default precision."""
+    high, low = x if isinstance(x, Wide) else (0, x)
+    return jnp.asarray(high, jnp.result_type(float)) * 2**LOW + jnp.asarray(low, jnp.result_type(float))
 
 
 @partial(jax.jit, static_argnames=("lead", "bits", "per_cycle", "form", "margin"))

@@ -143,16 +143,24 @@ def _selection(work: Work, tile: Tile, costs: UnitCosts, decision: str) -> float
     return work.pairs * tree + work.steps * 2 * compare
 
 
-def baseline_work(work: Work, tile: Tile) -> Work:
-    """The same pairs as whole dot products that all survive: one key a cycle, or the passes that it needs."""
-    cycles = work.pairs * tile.passes(work.head) / tile.side_by_side(work.head)
+def baseline_work(work: Work, tile: Tile, cycles: float | None = None) -> Work:
+    """The same pairs as whole dot products that all survive.
+
+    Args:
+      work: of the pruned pairs.
+      tile: that they run on.
+      cycles: of the baseline, `counts.baseline_cycles`; if not given one key a cycle, or the passes that it needs,
+        without latency, normalising and rows that are no whole number of packed keys.
+    """
+    if cycles is None:
+        cycles = work.pairs * tile.passes(work.head) / tile.side_by_side(work.head)
     bits = work.pairs * tile.bits
     return Work(head=work.head, pairs=work.pairs, steps=work.pairs, bits=bits, kept=work.pairs, cycles=cycles)
 
 
-def baseline_energy(work: Work, tile: Tile, costs: UnitCosts) -> dict[str, float]:
-    """Energy of each part of the baseline for the same pairs [J]."""
-    return energy(baseline_work(work, tile), tile.baseline(), costs, decision="none")
+def baseline_energy(work: Work, tile: Tile, costs: UnitCosts, cycles: float | None = None) -> dict[str, float]:
+    """Energy of each part of the baseline for the same pairs [J]; arguments as of `baseline_work`."""
+    return energy(baseline_work(work, tile, cycles), tile.baseline(), costs, decision="none")
 
 
 def key_share(tile: Tile, head: int, costs: UnitCosts) -> float:

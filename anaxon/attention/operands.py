@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anaxon.attention.integers import BITS, EXACT, LOW, Integers, Wide, is_wide, saturated
+from anaxon.attention.integers import BITS, EXACT, LOW, Integers, Wide, is_wide, largest_score, saturated
 from anaxon.attention.planes import FORMS, widest_plane
 from anaxon.check import choice, integer
 from anaxon.types import Array, ArrayLike, is_concrete
@@ -58,7 +58,7 @@ def check_head(query: Array, key: Array, bits: int) -> None:
 
 
 def as_threshold(threshold: ArrayLike | Wide, head_dim: int, bits: int) -> Integers:
-    """A threshold in the form of the scores; of the host's integers, within their range."""
+    """A threshold in the form of the scores, within their range and one above it."""
     wide = is_wide(head_dim, bits)
     if isinstance(threshold, Wide):
         if not wide:
@@ -71,8 +71,17 @@ def as_threshold(threshold: ArrayLike | Wide, head_dim: int, bits: int) -> Integ
         raise TypeError(f"threshold: expected integers (see `integer_threshold`); got {host.dtype}")
     if isinstance(host, np.ndarray):
         return jax.tree.map(jnp.asarray, saturated(host, head_dim, bits))
-    narrow = host.astype(jnp.int32)
-    return Wide(narrow >> LOW, narrow & (2**LOW - 1)) if wide else narrow
+    return _within(host, largest_score(head_dim, bits), wide)
+
+
+def _within(threshold: Array, largest: int, wide: bool) -> Integers:
+    """A device's integers of any width within the range of scores and one above it, as `saturated` has them."""
+    x = threshold.astype(jnp.int32) if threshold.dtype.itemsize < 4 else threshold
+    held = jnp.iinfo(x.dtype)
+    x = jnp.clip(x, max(-largest, int(held.min)), min(largest + 1, int(held.max)))
+    if not wide:
+        return x.astype(jnp.int32)
+    return Wide((x >> LOW).astype(jnp.int32), (x & (2**LOW - 1)).astype(jnp.int32))
 
 
 def leading_axes(query: Array, key: Array, *pairwise: Array) -> tuple[int, ...]:

@@ -75,36 +75,75 @@ def simulate(cycles: Array, kept: Array, tile: Tile, head: int | None = None) ->
     Raises:
       ValueError: for shapes that differ or more keys than the buffers hold.
     """
+    return run(streams(cycles, kept, tile, head), tile, head)
+
+
+class Streams(NamedTuple):
+    """What each unit of heads will see; it depends on the number of units, not on the bits a cycle.
+
+    Attributes:
+      slots: of each unit without the masked ones, `row * 64 + cycles * 2 + kept`, `[..., units, slots + 1]`; lists end
+        with the row `_END`.
+      survivors: rows of each unit's survivors, likewise.
+      rows: those with survivors, `[..., q + 1]`; only where rows are normalised in order.
+    """
+
+    slots: Array
+    survivors: Array
+    rows: Array | None
+
+
+def streams(cycles: Array, kept: Array, tile: Tile, head: int | None = None) -> Streams:
+    """Lays the pairs of heads out on a tile's units; arguments and errors as of `simulate`."""
     if cycles.shape != kept.shape or cycles.ndim < 2:
         raise ValueError(f"kept: expected the shape of cycles, [..., q, k]; got {kept.shape} beside {cycles.shape}")
     head = tile.lanes if head is None else head
     tile.check_fits(cycles.shape[-1], head)
-    passes, packed = tile.passes(head), tile.side_by_side(head)
-    heads = (x.reshape(-1, *x.shape[-2:]) for x in (cycles, kept.astype(bool)))
-    modes = jnp.int32(tile.fifo), jnp.int32(BARRIERS.index(tile.barrier))
-    run = _heads(*heads, *modes, units=tile.units * packed, pops=packed, row_cycles=tile.row_cycles)
-    run = jax.tree.map(lambda x: passes * x.reshape(cycles.shape[:-2] + x.shape[1:]), run)
-    return run._replace(cycles=jnp.where(run.cycles > 0, run.cycles + tile.latency, 0))
+    units = tile.units * tile.side_by_side(head)
+    return _laid_out(cycles, kept.astype(bool), units=units, in_order=tile.row_cycles > 0)
 
 
-@partial(jax.jit, static_argnames=("units", "pops", "row_cycles"))
-def _heads(cycles: Array, kept: Array, fifo: Array, barrier: Array, *, units: int, pops: int, row_cycles: int) -> Run:
-    """Heads `[head, q, k]`."""
+def run(order: Streams, tile: Tile, head: int | None = None, *, every: int = 1, least: int = 0) -> Run:
+    """Runs heads that are laid out.
 
-    def one(c: Array, s: Array) -> Run:
-        streams = _streams(c, s & (c > 0), units, row_cycles > 0)
-        return _head(*streams, fifo, barrier, pops, row_cycles)
-
-    run = jax.vmap(one)(cycles, kept)
-    return run._replace(cycles=jnp.where(run.busy.sum(-1) > 0, run.cycles, 0))
-
-
-def _streams(cycles: Array, kept: Array, units: int, in_order: bool) -> tuple[Array, Array, Array | None]:
-    """What each unit will see: its slots without the masked ones, its survivors' rows, and the rows with survivors.
-
-    Slots are `[units, slots + 1]`, `row * 64 + cycles * 2 + kept`; lists end with the row `_END`. The last is only made
-    if rows are normalised in order.
+    Args:
+      order: from `streams`, of a tile with as many units and a head of as many elements.
+      tile, head: as of `simulate`.
+      every: a pair takes `ceil(cycles / every)` of its cycles: those at B bits from those at one.
+      least: and at least so many; `tile.steps` is a tile that never terminates.
     """
+    head = tile.lanes if head is None else head
+    passes, packed = tile.passes(head), tile.side_by_side(head)
+    lead = order.slots.shape[:-2]
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(lead) :]), order)
+    modes = (jnp.int32(x) for x in (every, least, tile.fifo, BARRIERS.index(tile.barrier)))
+    done = _heads(flat, *modes, pops=packed, row_cycles=tile.row_cycles)
+    done = jax.tree.map(lambda x: passes * x.reshape(lead + x.shape[1:]), done)
+    return done._replace(cycles=jnp.where(done.cycles > 0, done.cycles + tile.latency, 0))
+
+
+@partial(jax.jit, static_argnames=("units", "in_order"))
+def _laid_out(cycles: Array, kept: Array, *, units: int, in_order: bool) -> Streams:
+    """Heads `[..., q, k]`."""
+    one = partial(_streams, units=units, in_order=in_order)
+    heads = (x.reshape(-1, *x.shape[-2:]) for x in (cycles, kept & (cycles > 0)))
+    return jax.tree.map(lambda x: x.reshape(cycles.shape[:-2] + x.shape[1:]), jax.vmap(one)(*heads))
+
+
+@partial(jax.jit, static_argnames=("pops", "row_cycles"))
+def _heads(
+    order: Streams, every: Array, least: Array, fifo: Array, barrier: Array, *, pops: int, row_cycles: int
+) -> Run:
+    """Heads `[head, ...]`."""
+    time = _cost(order.slots)
+    cost = jnp.where(time > 0, jnp.maximum(-(-time // every), least), 0)
+    order = order._replace(slots=order.slots + ((cost - time) << 1))
+    done = jax.vmap(lambda one: _head(one, fifo, barrier, pops, row_cycles))(order)
+    return done._replace(cycles=jnp.where(done.busy.sum(-1) > 0, done.cycles, 0))
+
+
+def _streams(cycles: Array, kept: Array, units: int, in_order: bool) -> Streams:
+    """One head `[q, k]`."""
     q, k = cycles.shape
     row = jnp.broadcast_to(jnp.arange(q, dtype=jnp.int32)[:, None], cycles.shape)
     code = (row << _BITS) | (cycles.astype(jnp.int32) << 1) | kept
@@ -117,7 +156,7 @@ def _streams(cycles: Array, kept: Array, units: int, in_order: bool) -> tuple[Ar
     )
     slots, survivors = _compact(values, there, jnp.array([_END << _BITS, _END], jnp.int32)[:, None])
     rows = _compact(row[:, 0], jnp.any(kept, 1), jnp.int32(_END)) if in_order else None
-    return slots, survivors, rows
+    return Streams(slots, survivors, rows)
 
 
 def _compact(values: Array, mask: Array, end: Array) -> Array:
@@ -129,10 +168,9 @@ def _compact(values: Array, mask: Array, end: Array) -> Array:
     return put(empty, place, values)
 
 
-def _head(
-    slots: Array, survivors: Array, rows: Array | None, fifo: Array, barrier: Array, pops: int, row_cycles: int
-) -> Run:
-    """One head, until nothing is left to do; lists as `_streams` makes them."""
+def _head(order: Streams, fifo: Array, barrier: Array, pops: int, row_cycles: int) -> Run:
+    """One head, until nothing is left to do."""
+    slots, survivors, rows = order
     none, zero = jnp.zeros(slots.shape[0], jnp.int32), jnp.int32(0)
     first = slots[:, 0]
     begin = _State(none, first, _cost(first), none, none, none, none, *(zero,) * 6)

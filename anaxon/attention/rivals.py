@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from anaxon.check import integer, number, require
-from anaxon.types import Array
+from anaxon.types import Array, ArrayLike, is_concrete
 
 
 class Selection(NamedTuple):
@@ -88,7 +89,7 @@ def predicted(
 def adaptive(
     upper: Array,
     lower: Array,
-    margin: Array | float,
+    margin: ArrayLike,
     valid: Array | None = None,
     *,
     bits: int = 12,
@@ -102,24 +103,36 @@ def adaptive(
       upper: U after every cycle, `[cycles, ..., q, k]` int32, of `bitserial.bounds`; PADE's are of two's complement,
         whose margins depend on the query only.
       lower: L after every cycle, likewise.
-      margin: in integer scores, at least 0; one for all or broadcastable to `[..., q, 1]`.
+      margin: in integer scores, at least 0; one for all or broadcastable to `[..., q, 1]`. Concrete ones count in 64
+        bits; 2**30 - 64 is the largest.
       valid: `[..., q, k]`; all pairs if not given.
       bits: of an element.
       per_cycle: bits B of a key's element in a cycle.
 
     Raises:
-      ValueError: for bounds of other shapes or of another number of cycles.
+      ValueError: for bounds of other shapes or of another number of cycles, and for a margin that is NaN.
     """
     integer("bits", bits, 2, 16)
     integer("per_cycle", per_cycle, 1, bits)
     steps = math.ceil(bits / per_cycle)
     require(upper.shape == lower.shape, "lower", lower.shape, f"the shape of upper, {upper.shape}")
     require(len(upper) == steps, "upper", f"{len(upper)} cycles", f"T = {steps} cycles first, [cycles, ..., q, k]")
-    slack = jnp.floor(jnp.clip(jnp.asarray(margin, jnp.float32), 0, 2**30 - 64)).astype(
-        jnp.int32
-    )  # scores are integers
+    slack = _slack(margin)
     valid = jnp.ones(upper.shape[1:], bool) if valid is None else jnp.broadcast_to(valid, upper.shape[1:])
     bar = jnp.max(jnp.where(valid, lower, -(2**30)), -1, keepdims=True)
     alive = valid & (upper >= bar - slack)  # once false it stays so: U falls, and the bar rises
     cycles = jnp.where(valid, 1 + jnp.sum(alive[:-1], 0), 0).astype(jnp.int32)
     return Selection(alive[-1], jnp.minimum(cycles * per_cycle, bits), cycles)
+
+
+def _slack(margin: ArrayLike) -> Array:
+    """A margin as an integer, for scores are integers; of the host's numbers in 64 bits, for float32 ends at 2**24."""
+    most = 2**30 - 64  # bars less a slack stay within 31 bits
+    if is_concrete(margin):
+        known = np.asarray(margin, None if np.issubdtype(np.asarray(margin).dtype, np.integer) else np.float64)
+        require(not np.any(np.isnan(known)), "margin", margin, "numbers >= 0")
+        return jnp.asarray(np.clip(np.floor(known), 0, most).astype(np.int32))
+    traced = jnp.asarray(margin)
+    if jnp.issubdtype(traced.dtype, jnp.integer):
+        return jnp.clip(traced.astype(jnp.int32), 0, most)
+    return jnp.floor(jnp.clip(traced.astype(jnp.result_type(traced.dtype, jnp.float32)), 0, most)).astype(jnp.int32)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anaxon.attention.bitserial import bounds, cycles_at, expected_cycles, terminate
-from anaxon.attention.integers import Wide, integer_threshold, is_wide, quantised, step_of
+from anaxon.attention.integers import Wide, integer_threshold, is_wide, quantised, saturated, step_of
 from anaxon.attention.planes import plane_product
 
 FORMS, MARGINS = ("sign-magnitude", "two's complement"), ("exact", "shifted")
@@ -186,6 +186,21 @@ def test_lanes_permute_and_signs_flip_together():
     np.testing.assert_array_equal(run(q, k).cycles, run(q * flip, k * flip).cycles)
 
 
+@pytest.mark.parametrize("bits", [4, 16], ids=["narrow", "Wide"])
+def test_a_devices_threshold_of_64_bits_does_not_wrap(bits):
+    """2**32 would be 0 in 32 bits; it saturates as the host's does."""
+    q = np.full((1, 32), 2 ** (bits - 1) - 1)
+    if bits == 16:
+        q = np.full((1, 128), 2**15 - 1)
+    best = int((q @ q.T).item())
+    with jax.enable_x64(True):
+        for level, kept in ((2**60, False), (-(2**60), True), (best, True), (best + 1, False), (2**40, False)):
+            found = [terminate(q, q, given, bits=bits).kept.item() for given in (level, jnp.asarray(level, jnp.int64))]
+            assert found == [kept, kept]
+    if bits == 4:
+        assert terminate(q, q, jnp.asarray(100, jnp.int8), bits=4).kept.item()
+
+
 def test_thresholds_without_end_and_a_query_of_zeros():
     """T5."""
     q, k = operands(12, 64, "sign-magnitude", 0, 1)
@@ -284,6 +299,18 @@ def test_closed_form(gaussian, bits, per_cycle):
 def test_closed_form_of_a_query_of_zeros():
     found = expected_cycles(np.zeros((2, 3)), np.array([[1], [-1]]), np.zeros(2), np.zeros(2))
     assert found.tolist() == [[1, 1, 1], [6, 6, 6]]
+
+
+def test_closed_form_of_scores_beyond_32_bits():
+    """Halves give what one number gives; near the threshold float32 of the whole scores would be off by thousands."""
+    scores = np.asarray([[2**35 + 5, 2**35 - 7, -(2**34), 0]])
+    level, norms = np.int64(2**35), (np.array([40.0]), np.array([9.0]))
+    wide = [saturated(x, 128, 16) for x in (scores, level)]
+    settled = {"bits": 16, "per_cycle": 4}
+    near = expected_cycles(scores - level, 0, *norms, **settled)
+    np.testing.assert_allclose(expected_cycles(*wide, *norms, **settled), near, rtol=1e-6)
+    mixed = expected_cycles(wide[0], 0, *norms, **settled)
+    np.testing.assert_allclose(mixed, expected_cycles(scores, 0, *norms, **settled), rtol=1e-6)
 
 
 # ---------------------------------------------------------------- axes, transformations, devices

@@ -1,13 +1,14 @@
 """Other ways of pruning: what they keep, by the rule; and one table of all."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference_attention as reference
 
 from anaxon.accelerators import load_accelerator
-from anaxon.attention.energy import PARTS
-from anaxon.attention.rival_costs import MODES, outcomes
+from anaxon.attention.energy import PARTS, score_bits
+from anaxon.attention.rival_costs import MODES, outcomes, predicted_per_cycle
 from anaxon.attention.rivals import Selection, adaptive, predicted, top_k
 from anaxon.attention.tile import Tile
 
@@ -77,9 +78,31 @@ def test_adaptive(per_cycle, form):
     np.testing.assert_array_equal(found.bits, np.minimum(12, cycles * per_cycle))
 
 
+@pytest.mark.parametrize("margin", [2**24 + 1, 2**24 + 1.5, np.float64(2**24 + 1), jnp.int32(2**24 + 1)])
+def test_a_margin_beyond_float32_is_exact(margin):
+    """A key at `max - margin` stays and the one below it goes, given on the host and traced."""
+    scores = jnp.asarray([[[2**25, 2**25 - 2**24 - 1, 2**25 - 2**24 - 2]]])
+    for found in (adaptive(scores, scores, margin, per_cycle=12), traced(scores, margin)):
+        assert found.kept.tolist() == [[True, True, False]]
+
+
+def traced(scores, margin):
+    if not isinstance(margin, int | jax.Array):  # a traced float is what it is
+        return adaptive(scores, scores, margin, per_cycle=12)
+    return jax.jit(lambda s, m: adaptive(s, s, m, per_cycle=12))(scores, margin)
+
+
+def test_margins_of_rows_and_traced_floats():
+    scores = jnp.asarray([[[9, 6, 3], [9, 6, 3]]])
+    margin = jnp.asarray([[3.9], [-2.0]])
+    for run in (adaptive, jax.jit(adaptive, static_argnames="per_cycle")):
+        assert run(scores, scores, margin, per_cycle=12).kept.tolist() == [[True, True, False], [True, False, False]]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: adaptive(jnp.ones((6, 2, 2)), jnp.ones((6, 2, 2)), np.nan), "margin.*got nan"),
         (lambda: top_k(jnp.ones((2, 2)), 0.0), "share.*got 0.0"),
         (lambda: top_k(jnp.ones((2, 2)), 1.5), "share.*got 1.5"),
         (lambda: predicted(jnp.ones((2, 2)), jnp.ones((2, 2)), 1.0, predictor_bits=13), "predictor_bits.*got 13"),
@@ -91,6 +114,42 @@ def test_adaptive(per_cycle, form):
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def stages(front, back):
+    """Two stages row by row, the second once the first is over."""
+    first = second = 0
+    for f, b in zip(front, back, strict=True):
+        first += f
+        second = max(second, first) + b
+    return second
+
+
+@pytest.mark.parametrize("units", [3, 6])
+def test_adaptive_takes_a_plane_of_all_keys_at_a_time(units):
+    """`sum_t ceil(left_t / N)` a row, then its survivors; partial sums of all keys are stored and read every cycle."""
+    rng = np.random.default_rng(4)
+    cycles = rng.integers(1, 7, (2, 10, 20)) * np.tri(10, 20, 8, dtype=int)
+    kept = (cycles == 6) & (rng.random(cycles.shape) < 0.7)
+    tile = Tile(units=units, latency=3, row_cycles=2)
+    chosen = Selection(jnp.asarray(kept), jnp.asarray(2 * cycles), jnp.asarray(cycles))
+    (row,) = outcomes({"adaptive": [chosen]}, tile, COSTS, 64)
+    golden = 0
+    for c, s in zip(cycles, kept, strict=True):
+        front = [sum(-(-int((r >= t).sum()) // units) for t in range(1, 7)) for r in c]
+        golden += 3 + stages(front, [r.sum() + 2 * r.any() for r in s])
+    assert row.cycles == golden
+    assert row.speed_up == pytest.approx(2 * (sum(range(9, 19)) + 2 * 10 + 3) / golden)
+    bits = score_bits(tile, 64)
+    each = 4 * COSTS.energy_add_bit * bits + COSTS.energy_fifo_bit * bits
+    assert row.energy["selection"] == pytest.approx(COSTS.technology_scale * cycles.sum() * each)
+
+
+def test_a_predictor_is_as_fast_as_its_area_and_its_bits_allow():
+    """Nine 4-bit multipliers stand in a 12-bit one's area, but a key's 12 bits a cycle are three keys of 4."""
+    assert predicted_per_cycle(Tile(units=6)) == 3
+    assert predicted_per_cycle(Tile(units=6, bits=8)) == 2
+    assert predicted_per_cycle(Tile(units=6), bits=8) == 1
 
 
 def test_one_table():
@@ -117,7 +176,11 @@ def test_one_table():
     assert rows["top_k"].mean_bits == 12
     assert rows["top_k"].speed_up == 1
     assert rows["predicted"].mean_bits == pytest.approx(4 + 12 * (1 - rows["predicted"].pruning_rate))
-    assert rows["predicted"].speed_up == 2
+    left = np.asarray(given["predicted"][0].kept).sum(1)
+    assert rows["predicted"].cycles == (11 + left).sum()  # 32 keys at three a cycle, survivors through the same port
+    assert rows["predicted"].speed_up_most == pytest.approx(1024 / stages(11 + 0 * left, left))
+    assert rows["adaptive"].speed_up_most == rows["adaptive"].speed_up
+    assert all(row.area > 0 for row in rows.values())
     assert rows["learned"].energy_ratio > rows["top_k"].energy_ratio > 1
     assert rows["learned"].energy["value_read"] == pytest.approx(rows["top_k"].energy["value_read"])
     assert 1 < rows["adaptive"].speed_up < 6
