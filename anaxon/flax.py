@@ -211,7 +211,8 @@ class Pruning(NamedTuple):
 
     Attributes:
       l0: the regulariser, mean over layers (a layer that is used twice is two); None if all were hard.
-      counts: by the module's path; `attention.Counts` of `[uses, heads]`.
+      counts: by the module's path (what leaves `jax.jit` is sorted by name, `blocks/10` before `blocks/2`);
+        `attention.Counts` of `[uses, heads]`.
     """
 
     l0: Array | None

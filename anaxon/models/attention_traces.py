@@ -53,8 +53,8 @@ def capture(model: nnx.Module) -> Callable[..., dict[str, Trace]]:
 
     Queries, keys and values are `[batch, length, heads, head]`, before any scale (`attention.scores` has it); `where`,
     `[batch, 1 or heads, queries, keys]` bool, is true where a query and a key both are valid. The names are paths of
-    the attentions, `blocks/0/attention`, in order; the second use of one has `#2` behind it. For `jax.jit`; `analog`
-    runs it on a chip.
+    the attentions, `blocks/0/attention`, in order; the second use of one has `#2` behind it. For `jax.jit`, which
+    sorts a dictionary by name (`blocks/10` before `blocks/2`): go by names, not by places. `analog` runs it on a chip.
 
     Raises:
       ValueError: for a model without an `nnx.MultiHeadAttention`.

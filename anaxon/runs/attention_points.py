@@ -9,8 +9,9 @@ import numpy as np
 from flax import nnx
 
 from anaxon.attention import accelerator, bitserial, integers, threshold
+from anaxon.check import require
 from anaxon.flax import pruning
-from anaxon.models.attention_traces import Trace, capture, padded, quantile_cuts
+from anaxon.models.attention_traces import Trace, attentions, capture, padded, quantile_cuts
 from anaxon.models.integer_attention import with_integers
 from anaxon.runs.attention_rivals import Case, compared
 from anaxon.runs.attention_settings import Design, Settings
@@ -39,14 +40,21 @@ class Bench:
 
     def __init__(self, task: Task, model: nnx.Module) -> None:
         graphdef, _, rest = nnx.split(model, nnx.Param, ...)
-        self.task = task
+        self.task, operands, order = task, capture(model), list(attentions(model))
 
-        def run(params: PyTree, batch: Batch) -> tuple[Array, dict[str, threshold.Counts]]:
+        def run(params: PyTree, batch: Batch) -> tuple[Array, list[threshold.Counts]]:
             copy = nnx.merge(graphdef, params, rest, copy=True)
             quality = task.quality(copy(*batch.inputs), jnp.asarray(batch.targets))
-            return quality, pruning(copy).counts
+            counts = pruning(copy).counts
+            return quality, [counts[f"{name}/attention_fn"] for name in order]
 
-        self._run, self._traces = jax.jit(run), jax.jit(capture(model))
+        def traces(params: PyTree, *inputs: Array) -> list[Trace]:
+            found = operands(params, *inputs)
+            require(len(found) == len(order), "model", f"{len(found)} uses of {len(order)} attentions", "one of each")
+            return [found[name] for name in order]
+
+        # lists in the order of layers: jit sorts dictionaries by name, "blocks/10" before "blocks/2"
+        self._run, self._traces = jax.jit(run), jax.jit(traces)
         self._integers = jax.jit(self._of_integers, static_argnums=0)
 
     def measured(self, model: nnx.Module) -> Measured:
@@ -56,7 +64,7 @@ class Bench:
         for batch in self.task.test:
             quality, found = self._run(params, batch)
             values.append(np.asarray(quality)[batch.index >= 0])
-            counts.append([[np.sum(c) for c in layer] for layer in found.values()])  # rows of padding have no pairs
+            counts.append([[np.sum(c) for c in layer] for layer in found])  # rows of padding have no pairs
         return Measured(np.concatenate(values), *np.sum(counts, 0).T)
 
     def integers(self, model: nnx.Module, steps: list[tuple[float, float]], bits: int) -> np.ndarray:
@@ -72,9 +80,9 @@ class Bench:
         """Queries, keys and values of every layer, batch by batch, without rows of padding."""
         params = nnx.state(model, nnx.Param)
         found = [(b.index >= 0, self._traces(params, *b.inputs)) for b in batches]
-        if any(t.bias is not None for _, layers in found for t in layers.values()):
+        if any(t.bias is not None for _, layers in found for t in layers):
             raise ValueError("model: adds a bias to its scores, which the bit-serial front end has no input for")
-        return [[jax.tree.map(lambda x, v=valid: x[v], t) for t in layers.values()] for valid, layers in found]
+        return [[jax.tree.map(lambda x, v=valid: x[v], t) for t in layers] for valid, layers in found]
 
 
 def thresholds(model: nnx.Module) -> list[float]:
