@@ -7,7 +7,7 @@ import pytest
 
 from anaxon.cli import main
 from anaxon.runs import attention_settings
-from anaxon.runs.attention import pooled, goal
+from anaxon.runs.attention import goal, pooled
 from anaxon.runs.attention_paired import paired
 
 TINY = """
