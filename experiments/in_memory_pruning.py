@@ -21,7 +21,7 @@ from anaxon.attention import integers
 from anaxon.data import minilm, texts, token_batches
 from anaxon.in_memory import Comparator, HighBits
 from anaxon.models import classify
-from anaxon.models.attention_traces import Trace, capture, quantile_cuts
+from anaxon.models.attention_traces import Trace, capture, quantile_cuts, steps_of
 from anaxon.report import markdown
 from anaxon.types import Array
 
@@ -42,18 +42,13 @@ class Settled:
 
     def __init__(self, traces: list[dict[str, Trace]]) -> None:
         self.cuts = [float(c) for c in quantile_cuts(traces, RATE).values()]
-        self.steps = [tuple(_step([getattr(t[name], side) for t in traces]) for side in ("query", "key"))
-                      for name in traces[0]]  # fmt: skip
+        self.steps = [steps_of([t[name] for t in traces], FORM.bits) for name in traces[0]]
         self.unit = [q * k / 32**0.5 for q, k in self.steps]
         self.level = [cut / unit for cut, unit in zip(self.cuts, self.unit, strict=True)]
 
     def integers(self, x: Array, layer: int, side: int) -> Array:
         """`[batch, length, heads, d]` as `[batch, heads, length, d]` of 8 bits."""
         return jnp.moveaxis(integers.quantised(x, self.steps[layer][side], FORM.bits), 1, 2).astype(jnp.float32)
-
-
-def _step(values: list[Array]) -> float:
-    return float(np.asarray(integers.step_of(max(float(jnp.abs(x).max()) for x in values), FORM.bits)))
 
 
 class InMemory(nnx.Module):

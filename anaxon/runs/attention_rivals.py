@@ -2,26 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from anaxon.attention import bitserial, integers, rivals
+from anaxon.attention.audit import Case
 from anaxon.attention.rival_costs import outcomes
 from anaxon.attention.rivals import Selection
 from anaxon.runs.attention_settings import Design
 from anaxon.types import Array
-
-
-class Case(NamedTuple):
-    """A batch of one layer: integers `[batch, heads, length, d]`, a unit of their scores [score], what was decided."""
-
-    query: Array
-    key: Array
-    unit: float
-    run: bitserial.Terminated
 
 
 def compared(layers: Sequence[Sequence[Case]], design: Design, head: int) -> list[dict[str, Any]]:

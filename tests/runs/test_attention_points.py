@@ -8,7 +8,8 @@ import pytest
 from flax import nnx
 
 from anaxon.flax import PrunedAttention, calibrate_pruning
-from anaxon.runs.attention_points import Bench, calibrated, thresholds
+from anaxon.models.attention_traces import Trace, steps_of
+from anaxon.runs.attention_points import Bench, calibrated, some, thresholds
 from anaxon.runs.attention_tasks import Batch
 from anaxon.runs.attention_training import with_thresholds
 
@@ -51,3 +52,21 @@ def test_thresholds_and_counts_of_more_than_ten_layers_are_those_of_their_layers
     only_third[2] = np.inf
     found = bench.measured(with_thresholds(model, only_third))
     np.testing.assert_array_equal(np.flatnonzero(found.kept == 0), [2])
+
+
+def test_steps_ignore_what_stands_at_padding():
+    """Padded tokens with the largest queries and keys; a causal mask leaves every token valid."""
+    x = np.ones((1, 4, 1, 2), np.float32) * np.array([1, 2, 3, 50], np.float32)[None, :, None, None]
+    valid = np.array([True, True, True, False])
+    padded = Trace(x, 2 * x, x, None, (valid[:, None] & valid)[None, None])
+    causal = Trace(x, 2 * x, x, None, np.tril(np.ones((4, 4), bool))[None, None])
+    assert steps_of([padded], 8) == pytest.approx((3 / 127, 6 / 127))
+    assert steps_of([padded, causal], 8) == pytest.approx((50 / 127, 100 / 127))
+
+
+def test_traced_examples_are_spread_and_keep_the_shape_of_their_batch():
+    batches = [Batch((np.arange(4),), np.zeros(4), np.array([4 * i, 4 * i + 1, 4 * i + 2, -1])) for i in range(3)]
+    found = some(batches, 3)
+    assert all(b.inputs[0].shape == (4,) for b in found)
+    assert np.concatenate([b.index[b.index >= 0] for b in found]).tolist() == [0, 5, 10]
+    assert sum((b.index >= 0).sum() for b in some(batches, 100)) == 9
