@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from anaxon.report import markdown
-from anaxon.runs.attention import points_of
+from anaxon.report.attention_named import points_of
 
 KINDS = {"minilm": "all-MiniLM-L6-v2 with its own weights", "gpt": "A causal language model, trained here",
          "pictures": "A transformer for pictures, trained here",

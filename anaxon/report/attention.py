@@ -6,7 +6,7 @@ from typing import Any
 from anaxon.report import html
 from anaxon.report.attention_figures import figures as figures
 from anaxon.report.attention_figures import shown, whole
-from anaxon.runs.attention import points_of
+from anaxon.report.attention_named import points_of
 
 TITLE = "Attention that prunes itself"
 CAPTIONS = {

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from anaxon.report.attention_named import KINDS, points_of
 from anaxon.report.style import CHIPS, DIGITAL, PERFECT, figure, png
-from anaxon.runs.attention import KINDS, points_of
 
 COLOURS = (CHIPS, DIGITAL, PERFECT, "#e9c46a", "#9d4edd", "#6c757d")
 

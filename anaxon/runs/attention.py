@@ -12,6 +12,7 @@ from rich.table import Table
 
 from anaxon.attention import energy
 from anaxon.data.cache import Content
+from anaxon.report.attention_named import KINDS, points_of
 from anaxon.runs import attention_settings, record
 from anaxon.runs.attention_paired import paired
 from anaxon.runs.attention_points import Bench, Measured, calibrated, hardware, steps_of, thresholds
@@ -20,8 +21,6 @@ from anaxon.runs.attention_tasks import Task, names, task
 from anaxon.runs.attention_training import Trained, dense, learned, longer, with_thresholds
 from anaxon.runs.folder import REPORT, RunFolder
 
-# A task's points: calibrated ones of the dense model, of that trained on, and learned ones.
-KINDS = {"free": "calibrated", "after": "trained on, calibrated", "learned": "learned, penalty"}
 SPEED_UP, ENERGY, LOSS = 1.9, 3.9, 0.2  # averages that the paper states for its 43 tasks
 read = attention_settings.read
 
@@ -229,12 +228,6 @@ def goal(row: dict[str, Any], factor: float) -> str:
     if low >= -LOSS:
         return "met"
     return "not met" if high < -LOSS else f"not resolved, ±{(high - low) / 2:.2f}"
-
-
-def points_of(task: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """All points of a task, each with what it is called."""
-    value = lambda point: f"{point['rate']:.0%}" if "rate" in point else f"{point['penalty']:g}"  # noqa: E731
-    return [(f"{told} {value(p)}", p) for kind, told in KINDS.items() for p in task[kind]]
 
 
 def _audit(found: list[dict[str, Any]]) -> dict[str, float]:
