@@ -211,7 +211,8 @@ class Pruning(NamedTuple):
 
     Attributes:
       l0: the regulariser, mean over layers (a layer that is used twice is two); None if all were hard.
-      counts: by the module's path; `attention.Counts` of `[uses, heads]`.
+      counts: by the module's path (what leaves `jax.jit` is sorted by name, `blocks/10` before `blocks/2`);
+        `attention.Counts` of `[uses, heads]`.
     """
 
     l0: Array | None
@@ -239,7 +240,8 @@ def calibrate_pruning(model: nnx.Module, batches: Iterable[tuple], rate: float) 
     """Sets the thresholds so that each prunes a share of the dense model's valid scores, without training.
 
     Args:
-      model: with `PrunedAttention`s; each threshold keeps its shape, one per layer or per head.
+      model: with `PrunedAttention`s; each threshold keeps its shape, one per layer or per head; one that several
+        attentions share is of all their scores together.
       batches: tuples of the model's inputs.
       rate: share of the pairs to prune, 0 to 1. The deployed model's own rates differ by what pruning of the layers
         before does to the scores.
@@ -252,13 +254,20 @@ def calibrate_pruning(model: nnx.Module, batches: Iterable[tuple], rate: float) 
         module.threshold[...], module.hard = jnp.full_like(module.threshold[...], -jnp.inf), True
     traced, params = jax.jit(capture(dense)), nnx.state(dense, nnx.Param)
     found = [traced(params, *batch) for batch in batches]
+    shared: dict[int, list[str]] = {}
     for path, node in attentions(model).items():
-        if isinstance(module := node.attention_fn, PrunedAttention):
-            own: list[dict[str, Trace]] = [
-                {name: batch[name] for name in batch if name.split("#")[0] == path} for batch in found
-            ]
+        shared.setdefault(id(node.attention_fn), []).append(path)
+    for path, node in attentions(model).items():
+        module = node.attention_fn
+        if isinstance(module, PrunedAttention) and path == shared[id(module)][0]:
+            own = [_traced(batch, dict.fromkeys(shared[id(module)], path)) for batch in found]
             cut = quantile_cuts(own, rate, per_head=module.threshold[...].ndim > 0)[path]
             module.threshold[...] = jnp.asarray(cut)
+
+
+def _traced(batch: dict[str, Trace], names: Mapping[str, str]) -> dict[str, Trace]:
+    """All uses of the attentions named, as uses of one."""
+    return {f"{names[path]}#{name}": trace for name, trace in batch.items() if (path := name.split("#")[0]) in names}
 
 
 def _pruned(model: nnx.Module) -> dict[str, PrunedAttention]:

@@ -10,13 +10,12 @@ import time
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from rich.progress import Progress
 
-from anaxon.attention import bitserial, integers, threshold
+from anaxon.attention import audit, threshold
 from anaxon.data import minilm, texts, token_batches
-from anaxon.models.attention_traces import capture
+from anaxon.models.attention_traces import capture, steps_of
 
 BITS, RATE, TOKENS = 12, 0.8, 2048  # TOKENS of a batch
 
@@ -36,42 +35,30 @@ def main() -> None:
     documents = itertools.cycle(
         token_batches.in_order(minilm.tokenise(found.train.texts[64:] + found.test.texts), TOKENS)
     )
-    pairs, wrong, scores, kept, start = 0, 0, 0, 0, time.perf_counter()
+    sums, kept, start = audit.Sums(0, 0, 0, 0), 0, time.perf_counter()
     with Progress() as bar:
         shown = bar.add_task("pairs", total=wanted)
         for batch in documents:
             operands = traces(params, batch.tokens, batch.mask)
             for i, name in enumerate(layers):
-                more = compared(operands[name], cuts[i], steps[i])
-                pairs, wrong, scores, kept = (a + b for a, b in zip((pairs, wrong, scores, kept), more, strict=True))
-            bar.update(shown, completed=pairs)
-            if pairs >= wanted:
+                t = operands[name]
+                case = audit.decided(t.query, t.key, cuts[i], steps[i], bits=BITS, per_cycle=2, where=t.where)
+                sums = audit.total([sums, audit.audited(case, t.where)])
+                kept += int(jnp.sum(case.run.kept))
+            bar.update(shown, completed=sums.pairs)
+            if sums.pairs >= wanted:
                 break
     seconds = time.perf_counter() - start
-    print(f"{jax.local_devices()[0].device_kind}, jax {jax.__version__}: {pairs:.4g} pairs, {wrong} wrong decisions, "
-          f"{scores} wrong scores of survivors; {1 - kept / pairs:.1%} pruned; {seconds:.0f} s")  # fmt: skip
+    print(f"{jax.local_devices()[0].device_kind}, jax {jax.__version__}: {sums.pairs:.4g} pairs, {sums.wrong} wrong "
+          f"decisions, {sums.wrong_scores} wrong scores of survivors; {1 - kept / sums.pairs:.1%} pruned; "
+          f"{seconds:.0f} s")  # fmt: skip
 
 
 def settled(found: list) -> tuple[float, tuple[float, float]]:
     """A layer's threshold and the steps of its queries and keys, by calibration."""
     scores = [threshold.scores(t.query, t.key) for t in found]
     cut = float(threshold.quantile_threshold(scores, RATE, [t.where for t in found]))
-    top = [max(float(jnp.abs(getattr(t, name)).max()) for t in found) for name in ("query", "key")]
-    query, key = (float(np.asarray(integers.step_of(x, BITS))) for x in top)
-    return cut, (query, key)
-
-
-def compared(trace, cut: float, steps: tuple[float, float]) -> tuple[int, int, int, int]:
-    """Valid pairs, wrong decisions, survivors with a wrong score, survivors."""
-    sides = zip((trace.query, trace.key), steps, strict=True)
-    q, k = (jnp.moveaxis(integers.quantised(x, step, BITS), 1, 2) for x, step in sides)
-    head = q.shape[-1]
-    run = bitserial.terminate(q, k, integers.integer_threshold(cut, *steps, head, BITS), bits=BITS, where=trace.where)
-    exact = np.matmul(np.asarray(q, np.float64), np.swapaxes(np.asarray(k, np.float64), -1, -2))
-    right = (exact * (steps[0] * steps[1] / np.sqrt(head)) >= cut) & np.asarray(trace.where)
-    kept = np.asarray(run.kept)
-    valid = int(np.sum(np.asarray(trace.where))) * q.shape[1]
-    return valid, int(np.sum(kept != right)), int(np.sum((np.asarray(run.scores) != exact) & kept)), int(kept.sum())
+    return cut, steps_of(found, BITS)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,14 @@ from anaxon.attention import integers
 from anaxon.data import minilm, texts, token_batches
 from anaxon.in_memory import Comparator, HighBits
 from anaxon.models import classify
-from anaxon.models.attention_traces import Trace, capture, quantile_cuts
+from anaxon.models.attention_traces import Trace, capture, quantile_cuts, steps_of
 from anaxon.report import markdown
+from anaxon.runs.attention_paired import paired
 from anaxon.types import Array
 
 FORM, COMPARATOR = HighBits(bits=8, kept=4), Comparator(noise=1e-3, offset_sigma=2e-3)
 RATE, LOST, TOKENS = 0.75, 0.01, 1024  # share pruned, share of survivors that a guard band may lose, tokens a batch
+SENTENCES, RESAMPLES = 4, 2000  # that a guard band is predicted from; of the intervals
 ARRAY, DAC = ax.Array(rows=32, weight_bits=None), ax.DAC(bits=4)
 CELLS = {
     "exact cells": ax.Hardware(device=ax.IdealDevice(), array=ARRAY, dac=DAC),
@@ -34,7 +36,7 @@ CELLS = {
     "VCM, binary slices": ax.Hardware(device=ax.VCM(), array=ax.Array(rows=32, weight_bits=4), dac=DAC),
 }
 See = Callable[[Array, Array, Array], Array]  # keys of chips, queries, keys -> what comparators see
-Decide = Callable[[Array, Array, int], tuple[Array, Array]]  # queries, keys, layer -> passed, scores of the softmax
+Decide = Callable[[Array, Array, int, int], tuple[Array, Array]]  # queries, keys, layer, batch -> passed, scores
 
 
 class Settled:
@@ -42,8 +44,7 @@ class Settled:
 
     def __init__(self, traces: list[dict[str, Trace]]) -> None:
         self.cuts = [float(c) for c in quantile_cuts(traces, RATE).values()]
-        self.steps = [tuple(_step([getattr(t[name], side) for t in traces]) for side in ("query", "key"))
-                      for name in traces[0]]  # fmt: skip
+        self.steps = [steps_of([t[name] for t in traces], FORM.bits) for name in traces[0]]
         self.unit = [q * k / 32**0.5 for q, k in self.steps]
         self.level = [cut / unit for cut, unit in zip(self.cuts, self.unit, strict=True)]
 
@@ -52,22 +53,19 @@ class Settled:
         return jnp.moveaxis(integers.quantised(x, self.steps[layer][side], FORM.bits), 1, 2).astype(jnp.float32)
 
 
-def _step(values: list[Array]) -> float:
-    return float(np.asarray(integers.step_of(max(float(jnp.abs(x).max()) for x in values), FORM.bits)))
-
-
 class InMemory(nnx.Module):
     """An attention function whose pairs `decide` decides, and exact scores again where `recompute`; it notes losses."""
 
     def __init__(self, settled: Settled, layer: int, decide: Decide, recompute: bool) -> None:
         self.settled, self.layer, self.decide, self.recompute = settled, layer, decide, recompute
+        self.batch = 0  # its number, so that every batch has its own chips
         self.shares: nnx.Intermediate[Array] = nnx.Intermediate(jnp.zeros(4))
 
     def __call__(self, query: Array, key: Array, value: Array, mask: Array | None = None, **options: object) -> Array:
         q, k = (self.settled.integers(x, self.layer, side) for side, x in enumerate((query, key)))
         where = jnp.ones((1, 1, 1, 1), bool) if mask is None else mask.astype(bool)
         where = jnp.broadcast_to(where, (*q.shape[:-1], k.shape[-2]))
-        passed, scores = self.decide(q, k, self.layer)
+        passed, scores = self.decide(q, k, self.layer, self.batch)
         right = (jnp.einsum("bhqd,bhkd->bhqk", q, k) >= self.settled.level[self.layer]) & where
         counts = (where, right, right & ~passed, passed & where & ~right)
         self.shares.set_value(jnp.stack([jnp.sum(c, dtype=jnp.float32) for c in counts]))
@@ -77,11 +75,10 @@ class InMemory(nnx.Module):
 
 
 def on_crossbars(settled: Settled, see: See, exact_scores: bool, guards: list[tuple[Array, ...]]) -> Decide:
-    """Keys programmed for every sentence and head; `guards` are slope, offset and band of every layer."""
+    """Keys programmed for every sentence and head; `guards` are slope, offset and band of every layer and head."""
 
-    def decide(q: Array, k: Array, layer: int) -> tuple[Array, Array]:
-        here = jax.lax.bitcast_convert_type(jnp.sum(q) + 1000.0 * jnp.sum(k), jnp.uint32)  # its own chip for each batch
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(layer), here), q.shape[:2])
+    def decide(q: Array, k: Array, layer: int, batch: int) -> tuple[Array, Array]:
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(layer), batch), q.shape[:2])
         exact, found = jnp.einsum("bhqd,bhkd->bhqk", q, k, precision="highest"), see(keys, q, k)
         slope, offset, band = guards[layer]
         passed = found >= slope * settled.level[layer] + offset - band
@@ -104,7 +101,7 @@ def seen_by(hardware: ax.Hardware) -> See:
 def exactly(settled: Settled) -> Decide:
     """Digital decisions of 8-bit operands."""
 
-    def decide(q: Array, k: Array, layer: int) -> tuple[Array, Array]:
+    def decide(q: Array, k: Array, layer: int, batch: int) -> tuple[Array, Array]:
         exact = jnp.einsum("bhqd,bhkd->bhqk", q, k, precision="highest")
         return exact >= settled.level[layer], exact
 
@@ -112,34 +109,54 @@ def exactly(settled: Settled) -> Decide:
 
 
 def guarded(settled: Settled, hardware: ax.Hardware, traces: dict[str, Trace]) -> list[tuple[Array, ...]]:
-    """Slope, offset and guard band of each layer, predicted from one sentence of each."""
-    predicted = jax.jit(
-        lambda q, k: in_memory.predicted_error(*in_memory.placed(hardware, k, FORM), q, k, FORM, COMPARATOR)
-    )
-    found = []
+    """Slope, offset and guard band of each layer, `[heads, 1, 1]`, predicted from valid tokens of a few sentences."""
+
+    def of_head(q: Array, k: Array) -> tuple[in_memory.Error, Array]:
+        error = in_memory.predicted_error(*in_memory.placed(hardware, k, FORM), q, k, FORM, COMPARATOR)
+        return error, jnp.ravel(in_memory.exact_scores(q, k, FORM.bits))
+
+    predicted, found = jax.jit(jax.vmap(of_head)), []
     for layer, trace in enumerate(traces.values()):
-        q, k = settled.integers(trace.query, layer, 0)[0, 0], settled.integers(trace.key, layer, 1)[0, 0]
-        error, exact = predicted(q, k), in_memory.exact_scores(q, k, FORM.bits)
-        kappa = in_memory.guard_band(error, exact, settled.level[layer], LOST)
-        found.append((error.slope, error.offset, kappa * error.sigma))
+        q, k = (settled.integers(x, layer, side) for side, x in enumerate((trace.query, trace.key)))
+        lengths = np.asarray(jnp.any(trace.where, (1, 2))).sum(-1)
+        some = np.flatnonzero(lengths)[:SENTENCES]  # the other rows are padding
+        errors, exact = zip(
+            *(predicted(q[i, :, :n], k[i, :, :n]) for i, n in zip(some, lengths[some], strict=True)), strict=True
+        )
+        mean = lambda values: jnp.mean(jnp.stack(values), 0)  # noqa: E731
+        error = in_memory.Error(slope=mean([e.slope for e in errors]), offset=mean([e.offset for e in errors]),
+                                sigma=jnp.sqrt(mean([e.sigma**2 for e in errors])))  # fmt: skip
+        kappa = jax.vmap(lambda e, x, at=settled.level[layer]: in_memory.guard_band(e, x, at, LOST))(
+            error, jnp.concatenate(exact, -1)
+        )
+        found.append(tuple(x[:, None, None] for x in (error.slope, error.offset, kappa * error.sigma)))
     return found
 
 
 def measured(
     model: nnx.Module, settled: Settled, decide: Decide, recompute: bool, batches: list, labels: np.ndarray
-) -> list[str]:
-    """Accuracy, shares of pairs that pass the comparators, of survivors lost and of passed pairs that should not."""
+) -> tuple[np.ndarray, list[str]]:
+    """Hits by sentence; shares of pairs that pass the comparators, of survivors lost, of pairs that pass in vain."""
     for layer, block in enumerate(model.encoder.blocks):
         block.attention.attention_fn = nnx.data(InMemory(settled, layer, decide, recompute))
     hits, total = [], np.zeros(4)
-    for batch in track(batches, "sentences", transient=True):
+    for number, batch in enumerate(track(batches, "sentences", transient=True)):
         real = batch.index >= 0
+        for block in model.encoder.blocks:
+            block.attention.attention_fn.batch = number
         logits = model(batch.tokens[real], batch.mask[real])  # operation by operation: crossbars are compiled alone
         hits.append(np.asarray(logits).argmax(-1) == labels[batch.index[real]])
         total += sum(np.asarray(b.attention.attention_fn.shares.get_value(), np.float64) for b in model.encoder.blocks)
     pairs, right, lost, extra = total
-    return [f"{np.mean(np.concatenate(hits)):.1%}", f"{(right - lost + extra) / pairs:.1%}", f"{lost / right:.2%}",
-            f"{extra / (right - lost + extra):.1%}"]  # fmt: skip
+    return np.concatenate(hits), [f"{(right - lost + extra) / pairs:.1%}", f"{lost / right:.2%}",
+                                  f"{extra / (right - lost + extra):.1%}"]  # fmt: skip
+
+
+def row(told: tuple[str, ...], hits: np.ndarray, shares: list[str], dense: np.ndarray) -> list[str]:
+    """With the difference to nothing pruned, on the same sentences."""
+    found = paired([1.0 * hits - dense], RESAMPLES)
+    low, high = (100 * x for x in found["ci95"])
+    return [*told, f"{hits.mean():.1%}", f"{100 * found['mean']:+.1f} [{low:+.1f}, {high:+.1f}]", *shares]
 
 
 def main() -> None:
@@ -155,13 +172,13 @@ def main() -> None:
     vectors = classify.outputs(jax.jit(lambda p, *x: nnx.merge(nnx.graphdef(encoder), p)(*x)), params, train, TOKENS)
     head = classify.logistic_head(vectors, data.train.labels, 2)
     batches, labels = list(token_batches.in_order(test, TOKENS)), data.test.labels
-    rows = []
-    tell = lambda *told, decide, again=True: rows.append([*told, *measured(  # noqa: E731
-        classify.Classifier(minilm.encoder(), head), settled, decide, again, batches, labels)])  # fmt: skip
+    found = []
+    tell = lambda *told, decide, again=True: found.append((told, *measured(  # noqa: E731
+        classify.Classifier(minilm.encoder(), head), settled, decide, again, batches, labels)))  # fmt: skip
     tell(
         "digital, nothing pruned",
         "",
-        decide=lambda q, k, i: (jnp.bool_(True), exactly(settled)(q, k, i)[1]),
+        decide=lambda q, k, i, n: (jnp.bool_(True), exactly(settled)(q, k, i, n)[1]),
         again=False,
     )
     tell("digital, pruned", "", decide=exactly(settled))
@@ -175,7 +192,16 @@ def main() -> None:
           f"{time.perf_counter() - start:.0f} s\n")  # fmt: skip
     print(
         markdown.table(
-            ["cells", "survivors' scores", "accuracy", "pairs passed", "survivors lost", "passed in vain"], rows
+            [
+                "cells",
+                "survivors' scores",
+                "accuracy",
+                "difference in points, 95 %",
+                "pairs passed",
+                "survivors lost",
+                "passed in vain",
+            ],
+            [row(*each, dense=found[0][1]) for each in found],
         )
     )
 

@@ -1,5 +1,13 @@
-"""Attention that prunes itself: learned thresholds."""
+"""Attention that prunes itself: learned thresholds, and bit-serial dot products that stop early."""
 
+from anaxon.attention.bitserial import Terminated as Terminated
+from anaxon.attention.bitserial import bounds as bounds
+from anaxon.attention.bitserial import cycles_at as cycles_at
+from anaxon.attention.bitserial import expected_cycles as expected_cycles
+from anaxon.attention.bitserial import terminate as terminate
+from anaxon.attention.integers import integer_threshold as integer_threshold
+from anaxon.attention.integers import quantised as quantised
+from anaxon.attention.integers import step_of as step_of
 from anaxon.attention.threshold import SHARPNESS as SHARPNESS
 from anaxon.attention.threshold import SLOPE as SLOPE
 from anaxon.attention.threshold import Counts as Counts

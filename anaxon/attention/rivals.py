@@ -75,15 +75,30 @@ def predicted(
       predictor_bits: of an element in the predictor: the largest integer becomes its largest one, rounded.
       probability: above which a pair stays.
     """
-    integer("predictor_bits", predictor_bits, 2, min(bits, 8))
     number("probability", probability, "a number >= 0", low=0.0)
+    likely = probabilities(query, key, scale, valid, bits=bits, predictor_bits=predictor_bits)
+    valid = jnp.ones(likely.shape, bool) if valid is None else jnp.broadcast_to(valid, likely.shape)
+    kept = valid & (likely > probability)
+    whole = valid.astype(jnp.int32)
+    return Selection(kept, predictor_bits * whole + bits * kept, whole)
+
+
+def probabilities(
+    query: Array,
+    key: Array,
+    scale: float | Array,
+    valid: Array | None = None,
+    *,
+    bits: int = 12,
+    predictor_bits: int = 4,
+) -> Array:
+    """The softmax of low-precision scores, by which `predicted` decides; its arguments, 0 where masked."""
+    integer("predictor_bits", predictor_bits, 2, min(bits, 8))
     step = (2 ** (bits - 1) - 1) / (2 ** (predictor_bits - 1) - 1)
     low = (jnp.round(x.astype(jnp.float32) / step) for x in (query, key))
     scores = scale * step**2 * jnp.einsum("...qd,...kd->...qk", *low, precision="highest")
     valid = jnp.ones(scores.shape, bool) if valid is None else jnp.broadcast_to(valid, scores.shape)
-    kept = valid & (jax.nn.softmax(scores, -1, where=valid) > probability)
-    whole = valid.astype(jnp.int32)
-    return Selection(kept, predictor_bits * whole + bits * kept, whole)
+    return jax.nn.softmax(scores, -1, where=valid)
 
 
 def adaptive(

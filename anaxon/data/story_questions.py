@@ -20,7 +20,7 @@ class Questions:
       question: `[n, words]`.
       answer: `[n]`, a code of the vocabulary.
       valid: statements there are, `[n]`.
-      supports: statements that the answer needs, `[n]`.
+      supports: memories that the answer needs, `[n]`; statements that were too old to be kept are none.
     """
 
     memories: np.ndarray
@@ -45,9 +45,12 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[A-Za-z]+", text))
 
 
-def ceiling(questions: Questions, hops: int) -> float:
-    """The largest share of pairs that can be pruned if each support is read in one hop: `1 - supports / (hops n)`."""
-    return 1.0 - float(questions.supports.sum() / (hops * questions.valid.sum()))
+def ceiling(supports: np.ndarray, valid: np.ndarray, hops: int) -> float:
+    """The largest share of pairs that can be pruned if each support is read in one hop: `1 - supports / (hops n)`.
+
+    Of questions, `[n]` both: their supports and their valid memories.
+    """
+    return 1.0 - float(supports.sum() / (hops * valid.sum()))
 
 
 def questions(stories: list[Story], known: tuple[str, ...], memories: int = 50) -> Questions:
@@ -67,13 +70,13 @@ def questions(stories: list[Story], known: tuple[str, ...], memories: int = 50) 
     read = np.zeros((len(asked), memories, width), np.int32)
     question, answer, valid, supports = np.zeros((len(asked), width), np.int32), [], [], []
     for row, (story, i) in enumerate(asked):
-        told = [line for line in story[:i] if line.answer is None][::-1][:memories]
-        for j, line in enumerate(told):
-            _write(read[row, j], line.text, codes)
+        told = [n for n, line in enumerate(story[:i]) if line.answer is None][::-1][:memories]
+        for j, n in enumerate(told):
+            _write(read[row, j], story[n].text, codes)
         _write(question[row], story[i].text, codes)
         answer.append(codes[story[i].answer])  # type: ignore[index]
         valid.append(len(told))
-        supports.append(len(story[i].supports))
+        supports.append(sum(number - 1 in told for number in story[i].supports))  # lines are numbered from 1
     whole = lambda x: np.asarray(x, np.int32)  # noqa: E731
     return Questions(read, question, whole(answer), whole(valid), whole(supports))
 

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from anaxon import attention
+from anaxon.attention import integers
 from anaxon.types import Array, PyTree
 
 
@@ -53,8 +54,8 @@ def capture(model: nnx.Module) -> Callable[..., dict[str, Trace]]:
 
     Queries, keys and values are `[batch, length, heads, head]`, before any scale (`attention.scores` has it); `where`,
     `[batch, 1 or heads, queries, keys]` bool, is true where a query and a key both are valid. The names are paths of
-    the attentions, `blocks/0/attention`, in order; the second use of one has `#2` behind it. For `jax.jit`; `analog`
-    runs it on a chip.
+    the attentions, `blocks/0/attention`, in order; the second use of one has `#2` behind it. For `jax.jit`, which
+    sorts a dictionary by name (`blocks/10` before `blocks/2`): go by names, not by places. `analog` runs it on a chip.
 
     Raises:
       ValueError: for a model without an `nnx.MultiHeadAttention`.
@@ -125,6 +126,23 @@ def quantile_cuts(
             found.setdefault(name.split("#")[0], []).append((x, t.where))
     cut = lambda x, where: attention.quantile_threshold(x, rate, where, per_head=per_head)  # noqa: E731
     return {path: cut(*map(list, zip(*pairs, strict=True))) for path, pairs in found.items()}
+
+
+def steps_of(traces: Sequence[Trace], bits: int) -> tuple[float, float]:
+    """Steps of `bits`-bit integer queries and keys of one attention, from the largest of its valid tokens: on the host.
+
+    A token is valid that belongs to a valid pair; what stands at padding decides nothing.
+    """
+    query, key = (
+        max(_largest(getattr(t, n), t.where, axis) for t in traces) for n, axis in (("query", -1), ("key", -2))
+    )
+    return tuple(float(np.asarray(integers.step_of(top, bits))) for top in (query, key))  # type: ignore[return-value]
+
+
+def _largest(x: Array, where: Array | None, axis: int) -> float:
+    """Of `[batch, length, heads, d]`; `where [batch, 1 or heads, q, k]` has the other side's tokens along `axis`."""
+    valid = True if where is None else jnp.any(where, (1, axis))[..., None, None]
+    return float(jnp.max(jnp.where(valid, jnp.abs(x), 0.0)))
 
 
 def attentions(model: nnx.Module) -> dict[str, nnx.MultiHeadAttention]:

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from anaxon.report.attention_named import KINDS, points_of
 from anaxon.report.style import CHIPS, DIGITAL, PERFECT, figure, png
-from anaxon.runs.attention import KINDS, points_of
 
 COLOURS = (CHIPS, DIGITAL, PERFECT, "#e9c46a", "#9d4edd", "#6c757d")
 
@@ -29,7 +29,7 @@ def figures(record: dict[str, Any]) -> dict[str, bytes]:
 def shown(record: dict[str, Any]) -> int:
     """Which learned point is told in detail: of those that lose at most 0.2 point the one of least energy, or the best.
 
-    Chosen on the test set where there are several.
+    Chosen on the test set where there are several, by integer decisions; the page says so.
     """
     rows = record["pooled"]
     loss = [record["tasks"][0]["unit"][1] * row["difference"]["mean"] for row in rows]

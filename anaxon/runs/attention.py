@@ -12,6 +12,7 @@ from rich.table import Table
 
 from anaxon.attention import energy
 from anaxon.data.cache import Content
+from anaxon.report.attention_named import KINDS, points_of
 from anaxon.runs import attention_settings, record
 from anaxon.runs.attention_paired import paired
 from anaxon.runs.attention_points import Bench, Measured, calibrated, hardware, steps_of, thresholds
@@ -20,8 +21,6 @@ from anaxon.runs.attention_tasks import Task, names, task
 from anaxon.runs.attention_training import Trained, dense, learned, longer, with_thresholds
 from anaxon.runs.folder import REPORT, RunFolder
 
-# A task's points: calibrated ones of the dense model, of that trained on, and learned ones.
-KINDS = {"free": "calibrated", "after": "trained on, calibrated", "learned": "learned, penalty"}
 SPEED_UP, ENERGY, LOSS = 1.9, 3.9, 0.2  # averages that the paper states for its 43 tasks
 read = attention_settings.read
 
@@ -138,7 +137,7 @@ def _written(settings: Settings, folder: RunFolder, parts: dict[str, Content], p
         written = {
             **record.head(settings.record),
             "tasks": found,
-            "pooled": _pooled(settings, parts, found),
+            "pooled": pooled(settings, parts, found),
             "audit": _audit(found),
             "area": energy.areas(settings.accelerator.tile, settings.accelerator.table.costs),
             "sources": dict(settings.accelerator.table.sources),
@@ -187,20 +186,22 @@ def _integers(floats: np.ndarray, integers: np.ndarray, resamples: int) -> dict[
     return {"quality": float(integers.mean()), "difference": paired([integers - floats], resamples)}
 
 
-def _pooled(settings: Settings, parts: dict[str, Content], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each penalty means over tasks: difference of quality (items resampled, seeds averaged), pruning, hardware."""
+def pooled(settings: Settings, parts: dict[str, Content], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each penalty means over tasks: differences of quality, pruning, hardware.
+
+    `difference` is of integer decisions, which are those that speed-up and energy are of; `floats` of float ones.
+    """
     rows = []
     for i, penalty in enumerate(settings.study.penalties):
         points = [t["learned"][i] for t in found]
         whole = [next(r for r in p["rows"] if r["layer"] == "all") for p in points]
         mean = lambda values: float(np.mean(values))  # noqa: E731
-        by_task = [np.mean([_gain(parts, name, seed, penalty) for seed in settings.study.seeds], 0)
-                   for name in names(settings)]  # fmt: skip
+        by_task = _gains(settings, parts, penalty, "integers")
         row = {
             "penalty": penalty,
             "difference": paired(by_task, settings.study.resamples),
-            "by_seed": [mean([_gain(parts, name, seed, penalty).mean() for name in names(settings)])
-                        for seed in settings.study.seeds],
+            "floats": paired(_gains(settings, parts, penalty, "quality"), settings.study.resamples),
+            "by_seed": np.mean([table.mean(1) for table in by_task], 0).tolist(),
             "pruning_rate": mean([p["pruning_rate"] for p in points]),
             **{k: mean([r[k] for r in whole]) for k in ("mean_cycles", "speed_up", "energy_ratio",
                                                         "speed_up_pruning", "energy_ratio_pruning")},
@@ -209,25 +210,24 @@ def _pooled(settings: Settings, parts: dict[str, Content], found: list[dict[str,
     return rows
 
 
-def _gain(parts: dict[str, Content], name: str, seed: int, penalty: float) -> np.ndarray:
-    """Quality of a learned point less that of the dense model trained as long, `[items]`."""
-    return parts[f"{name}-{seed}-learned-{penalty:g}"][0]["quality"] - parts[f"{name}-{seed}-longer"][0]["quality"]
+def _gains(settings: Settings, parts: dict[str, Content], penalty: float, decisions: str) -> list[np.ndarray]:
+    """Of each task, quality of learned points less that of the dense model trained as long, `[seeds, items]`."""
+    of = lambda name, seed, kind: parts[f"{name}-{seed}-{kind}"][0][decisions]  # noqa: E731
+    gain = lambda name, seed: of(name, seed, f"learned-{penalty:g}") - of(name, seed, "longer")  # noqa: E731
+    return [np.stack([gain(name, seed) for seed in settings.study.seeds]) for name in names(settings)]
 
 
 def goal(row: dict[str, Any], factor: float) -> str:
-    """Whether a point has the paper's averages, 1.9 x speed-up and 3.9 x less energy at a loss of 0.2 point at most."""
+    """Whether a point has the paper's averages, 1.9 x speed-up and 3.9 x less energy at a loss of 0.2 point at most.
+
+    By the interval of integer decisions, in units of 1 / `factor`.
+    """
     low, high = (factor * x for x in row["difference"]["ci95"])
     if row["speed_up"] < SPEED_UP or row["energy_ratio"] < ENERGY:
         return "not met"
     if low >= -LOSS:
         return "met"
     return "not met" if high < -LOSS else f"not resolved, ±{(high - low) / 2:.2f}"
-
-
-def points_of(task: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """All points of a task, each with what it is called."""
-    value = lambda point: f"{point['rate']:.0%}" if "rate" in point else f"{point['penalty']:g}"  # noqa: E731
-    return [(f"{told} {value(p)}", p) for kind, told in KINDS.items() for p in task[kind]]
 
 
 def _audit(found: list[dict[str, Any]]) -> dict[str, float]:

@@ -181,7 +181,7 @@ def told(rows: Mapping[str, np.ndarray], hops: int, each: int) -> dict[str, Any]
     by_story = lambda x: np.asarray(x, np.float64).reshape(-1, each).mean(1)  # noqa: E731
     before, after = by_story(rows["dense"]), by_story(rows["pruned"])
     rate = pruning_rate(rows["kept"], rows["valid"])
-    top = 1.0 - float(rows["supports"].sum() / (hops * rows["valid"].sum()))
+    top = story_questions.ceiling(rows["supports"], rows["valid"], hops)
     change = statistics.mean_over(after - before, "stories").as_json()
     return {
         "questions": len(rows["dense"]),

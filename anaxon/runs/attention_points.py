@@ -1,6 +1,7 @@
 """What a pruned model is worth and what it costs: quality on all test examples, hardware on traced ones."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from anaxon.attention import accelerator, bitserial, integers, threshold
+from anaxon.attention import accelerator, audit, bitserial, threshold
+from anaxon.attention.audit import Case
+from anaxon.check import require
 from anaxon.flax import pruning
-from anaxon.models.attention_traces import Trace, capture, padded, quantile_cuts
+from anaxon.models.attention_traces import Trace, attentions, capture, padded, quantile_cuts
+from anaxon.models.attention_traces import steps_of as traced_steps
 from anaxon.models.integer_attention import with_integers
-from anaxon.runs.attention_rivals import Case, compared
+from anaxon.runs.attention_rivals import compared
 from anaxon.runs.attention_settings import Design, Settings
 from anaxon.runs.attention_tasks import Batch, Task
 from anaxon.runs.attention_training import pruned
@@ -39,14 +43,21 @@ class Bench:
 
     def __init__(self, task: Task, model: nnx.Module) -> None:
         graphdef, _, rest = nnx.split(model, nnx.Param, ...)
-        self.task = task
+        self.task, operands, order = task, capture(model), list(attentions(model))
 
-        def run(params: PyTree, batch: Batch) -> tuple[Array, dict[str, threshold.Counts]]:
+        def run(params: PyTree, batch: Batch) -> tuple[Array, list[threshold.Counts]]:
             copy = nnx.merge(graphdef, params, rest, copy=True)
             quality = task.quality(copy(*batch.inputs), jnp.asarray(batch.targets))
-            return quality, pruning(copy).counts
+            counts = pruning(copy).counts
+            return quality, [counts[f"{name}/attention_fn"] for name in order]
 
-        self._run, self._traces = jax.jit(run), jax.jit(capture(model))
+        def traces(params: PyTree, *inputs: Array) -> list[Trace]:
+            found = operands(params, *inputs)
+            require(len(found) == len(order), "model", f"{len(found)} uses of {len(order)} attentions", "one of each")
+            return [found[name] for name in order]
+
+        # lists in the order of layers: jit sorts dictionaries by name, "blocks/10" before "blocks/2"
+        self._run, self._traces = jax.jit(run), jax.jit(traces)
         self._integers = jax.jit(self._of_integers, static_argnums=0)
 
     def measured(self, model: nnx.Module) -> Measured:
@@ -56,7 +67,7 @@ class Bench:
         for batch in self.task.test:
             quality, found = self._run(params, batch)
             values.append(np.asarray(quality)[batch.index >= 0])
-            counts.append([[np.sum(c) for c in layer] for layer in found.values()])  # rows of padding have no pairs
+            counts.append([[np.sum(c) for c in layer] for layer in found])  # rows of padding have no pairs
         return Measured(np.concatenate(values), *np.sum(counts, 0).T)
 
     def integers(self, model: nnx.Module, steps: list[tuple[float, float]], bits: int) -> np.ndarray:
@@ -72,9 +83,9 @@ class Bench:
         """Queries, keys and values of every layer, batch by batch, without rows of padding."""
         params = nnx.state(model, nnx.Param)
         found = [(b.index >= 0, self._traces(params, *b.inputs)) for b in batches]
-        if any(t.bias is not None for _, layers in found for t in layers.values()):
+        if any(t.bias is not None for _, layers in found for t in layers):
             raise ValueError("model: adds a bias to its scores, which the bit-serial front end has no input for")
-        return [[jax.tree.map(lambda x, v=valid: x[v], t) for t in layers.values()] for valid, layers in found]
+        return [[jax.tree.map(lambda x, v=valid: x[v], t) for t in layers] for valid, layers in found]
 
 
 def thresholds(model: nnx.Module) -> list[float]:
@@ -90,18 +101,7 @@ def calibrated(bench: Bench, model: nnx.Module, rates: list[float]) -> np.ndarra
 
 def steps_of(bench: Bench, model: nnx.Module, bits: int) -> list[tuple[float, float]]:
     """Steps of the integer queries and keys of every layer, from the largest of training examples."""
-    found = []
-    for traces in zip(*bench.traces(model, bench.task.ordered), strict=True):
-        top = lambda name, axis, t=traces: max(_largest(getattr(x, name), x.where, axis) for x in t)  # noqa: E731
-        step = lambda name, axis, top=top: float(np.asarray(integers.step_of(top(name, axis), bits)))  # noqa: E731
-        found.append((step("query", -1), step("key", -2)))
-    return found
-
-
-def _largest(x: Array, where: Array, axis: int) -> float:
-    """Of valid tokens `[batch, length, heads, d]`; `where [batch, 1 or heads, q, k]`."""
-    valid = jnp.any(where, (1, axis))[..., None, None]
-    return float(jnp.max(jnp.where(valid, jnp.abs(x), 0.0)))
+    return [traced_steps(traces, bits) for traces in zip(*bench.traces(model, bench.task.ordered), strict=True)]
 
 
 class Hardware(NamedTuple):
@@ -134,85 +134,73 @@ def hardware(
     `whole` adds the sweep and the other ways of pruning.
     """
     design = settings.accelerator
-    traces = zip(*bench.traces(model, _some(bench.task.test, settings.study.traced)), strict=True)
+    traces = zip(*bench.traces(model, some(bench.task.test, settings.study.traced)), strict=True)
     layers = [padded(batches) for batches in traces]
-    found = [
-        [_terminated(t, cut, step, design.bits) for t in batches]
-        for batches, cut, step in zip(layers, thresholds(model), steps, strict=True)
-    ]
-    cases = [[case for case, _ in batches] for batches in found]
-    runs = _beside(cases)
     kinds = {"tile": design.tile, "costs": design.table.costs, "head": layers[0][0].query.shape[-1]}
+    rules = list(zip(thresholds(model), steps, strict=True))
+    found = [_part(batch, rules, design, whole) for batch in zip(*layers, strict=True)]
+    cases = [part.cases for part in found]
+    pruned_pairs, kept_pairs = np.sum([part.histogram for part in found], 0).tolist()
     return Hardware(
-        rows=_rows(runs, len(layers), kinds),
+        rows=_rows(accelerator.joined(part.counts for part in found), len(layers), kinds),
         mapping=design.tile.mapping(kinds["head"]),
-        sweep=[dataclasses.asdict(r) for r in accelerator.sweep(runs, **kinds, layer="all")] if whole else [],
-        rivals=compared(cases, design, kinds["head"]) if whole else [],
-        histogram=_histogram(runs, design),
-        audit=_audited([checked for batches in found for _, checked in batches]),
+        sweep=_swept(cases, kinds) if whole else [],
+        rivals=compared(list(zip(*cases, strict=True)), design, kinds["head"]) if whole else [],
+        histogram={"pruned": pruned_pairs, "kept": kept_pairs},
+        audit=audit.total(part.audit for part in found).told(),
     )
 
 
-def _beside(cases: list[list[Case]]) -> list[tuple[Array, Array]]:
+class Part(NamedTuple):
+    """All layers of a batch: counts `[example, layers * heads]`, pairs `[2, bits + 1]`; cases where they are kept."""
+
+    counts: accelerator.Counts
+    histogram: np.ndarray
+    audit: audit.Sums
+    cases: list[Case]
+
+
+def _part(batch: Sequence[Trace], rules: list[tuple[float, tuple[float, float]]], design: Design, whole: bool) -> Part:
+    """One batch through all layers; nothing of the size of its pairs stays, unless `whole`."""
+    cases, sums = [], []
+    for trace, (cut, step) in zip(batch, rules, strict=True):
+        case = audit.decided(trace.query, trace.key, cut, step, bits=design.bits, where=trace.where)
+        cases.append(case)
+        sums.append(audit.audited(case, trace.where, _by_floats(trace.query, trace.key, cut, trace.where)))
+    cycles, kept = _beside(cases)
+    counts = accelerator.count(
+        bitserial.cycles_at(cycles, design.per_cycle), kept, design.tile, cases[0].query.shape[-1]
+    )
+    pairs = np.sum([audit.histogram(case.run, design.bits) for case in cases], 0)
+    return Part(counts, pairs, audit.total(sums), cases if whole else [])
+
+
+@jax.jit
+def _by_floats(query: Array, key: Array, cut: Array, where: Array | None) -> Array:
+    """What the hard rule keeps, `[batch, heads, q, k]`."""
+    return threshold.kept(threshold.scores(query, key), cut, where)
+
+
+def _beside(cases: Sequence[Case]) -> tuple[Array, Array]:
     """Cycles and survivors at one bit a cycle, `[example, layers * heads, q, k]`: layers are so many more heads."""
-    batches = ([case.run for case in batch] for batch in zip(*cases, strict=True))
-    return [tuple(jnp.concatenate([getattr(r, n) for r in runs], 1) for n in ("cycles", "kept")) for runs in batches]  # type: ignore[misc]
+    return tuple(jnp.concatenate([getattr(case.run, n) for case in cases], 1) for n in ("cycles", "kept"))  # type: ignore[return-value]
 
 
-def _rows(runs: list[tuple[Array, Array]], layers: int, kinds: dict[str, Any]) -> list[dict[str, Any]]:
-    tile, head = kinds["tile"], kinds["head"]
-    counts = accelerator.joined(
-        accelerator.count(bitserial.cycles_at(cycles, tile.per_cycle), kept, tile, head) for cycles, kept in runs
-    )
+def _rows(counts: accelerator.Counts, layers: int, kinds: dict[str, Any]) -> list[dict[str, Any]]:
     of_layer = zip(*(np.split(x, layers, axis=1) for x in counts), strict=True)
     rows = [r for i, x in enumerate(of_layer) for r in accelerator.table(accelerator.Counts(*x), **kinds, layer=i)]
     rows += [r for r in accelerator.table(counts, **kinds, layer="all") if r.head is None]
     return [dataclasses.asdict(r) for r in rows]
 
 
-def _histogram(runs: list[tuple[Array, Array]], design: Design) -> dict[str, list[int]]:
-    """Pairs by the bits that they take; masked ones count nowhere."""
-    found = np.zeros((2, design.bits + 1), np.int64)
-    for cycles, kept in (map(np.asarray, run) for run in runs):
-        for k, group in enumerate((cycles * ~kept, cycles * kept)):
-            found[k] += np.bincount(group.ravel(), minlength=design.bits + 1)
-    found[:, 0] = 0
-    return {"pruned": found[0].tolist(), "kept": found[1].tolist()}
+def _swept(cases: list[list[Case]], kinds: dict[str, Any]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(r) for r in accelerator.sweep([*map(_beside, cases)], **kinds, layer="all")]
 
 
-def _audited(checked: list[tuple[int, ...]]) -> dict[str, float]:
-    pairs, wrong, scores, alike = (float(x) for x in np.sum(checked, 0))
-    return {"pairs": pairs, "wrong": wrong, "wrong_scores": scores, "agree": alike / max(pairs, 1)}
-
-
-def _some(batches: list[Batch], count: int) -> list[Batch]:
-    """Examples from everywhere in the test split, as they are spread over its batches."""
+def some(batches: list[Batch], count: int) -> list[Batch]:
+    """Examples from everywhere in the test split; a batch keeps its shape, what is not taken becomes padding."""
     places = [(i, row) for i, b in enumerate(batches) for row in np.flatnonzero(b.index >= 0)]
     chosen = [places[n] for n in np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).astype(int))]
-    rows = {i: np.array([row for j, row in chosen if j == i]) for i, _ in chosen}
-    part = lambda b, take: Batch(tuple(x[take] for x in b.inputs), b.targets[take], b.index[take])  # noqa: E731
-    return [part(batches[i], take) for i, take in rows.items()]
-
-
-def _integers(trace: Trace, steps: tuple[float, float], bits: int) -> tuple[Array, Array]:
-    """Queries and keys `[batch, heads, length, d]`."""
-    sides = zip((trace.query, trace.key), steps, strict=True)
-    return tuple(jnp.moveaxis(integers.quantised(x, step, bits), 1, 2) for x, step in sides)  # type: ignore[return-value]
-
-
-def _terminated(trace: Trace, cut: float, steps: tuple[float, float], bits: int) -> tuple[Case, tuple[int, ...]]:
-    """At one bit a cycle; valid pairs, wrong decisions and scores by float64, pairs on which floats decide alike."""
-    q, k = _integers(trace, steps, bits)
-    head = q.shape[-1]
-    level = integers.integer_threshold(cut, *steps, head, bits)
-    where = np.broadcast_to(np.asarray(trace.where), (*q.shape[:-1], k.shape[-2]))
-    run = bitserial.terminate(q, k, level, bits=bits, per_cycle=1, where=where)
-    exact = np.matmul(np.asarray(q, np.float64), np.swapaxes(np.asarray(k, np.float64), -1, -2))
-    unit = steps[0] * steps[1] / np.sqrt(head)
-    right = (exact * unit >= cut) & where
-    floats = np.asarray(threshold.kept(threshold.scores(trace.query, trace.key), cut, trace.where))
-    kept = np.asarray(run.kept)
-    scores = run.scores.to_int64() if isinstance(run.scores, integers.Wide) else np.asarray(run.scores)
-    each = where, kept != right, (scores != exact) & kept, (kept == floats) & where
-    pairs, wrong, wrong_scores, alike = (int(np.sum(x)) for x in each)
-    return Case(q, k, float(unit), run), (pairs, wrong, wrong_scores, alike)
+    rows = {i: [row for j, row in chosen if j == i] for i, _ in chosen}
+    taken = lambda b, take: np.where(np.isin(np.arange(len(b.index)), take), b.index, -1)  # noqa: E731
+    return [batches[i]._replace(index=taken(batches[i], take)) for i, take in rows.items()]

@@ -1,27 +1,19 @@
 """Other ways of pruning on the traces of a point: each layer at about the share of pairs that its threshold keeps."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from anaxon.attention import bitserial, integers, rivals
+from anaxon.attention.audit import Case
 from anaxon.attention.rival_costs import outcomes
 from anaxon.attention.rivals import Selection
 from anaxon.runs.attention_settings import Design
 from anaxon.types import Array
-
-
-class Case(NamedTuple):
-    """A batch of one layer: integers `[batch, heads, length, d]`, a unit of their scores [score], what was decided."""
-
-    query: Array
-    key: Array
-    unit: float
-    run: bitserial.Terminated
 
 
 def compared(layers: Sequence[Sequence[Case]], design: Design, head: int) -> list[dict[str, Any]]:
@@ -52,8 +44,8 @@ def _layer(cases: Sequence[Case], design: Design) -> dict[str, list[Selection]]:
     share = sum(int(jnp.sum(case.run.kept)) for case in cases) / pairs
     margin = float(np.quantile(np.concatenate([_gaps(_narrow(c.run.scores), valid) for c, valid in masked]), share))
 
-    def predicted(p: float) -> list[Selection]:
-        return [rivals.predicted(c.query, c.key, c.unit, valid, bits=bits, probability=p) for c, valid in masked]
+    likely = [np.asarray(_likely(c.query, c.key, c.unit, valid, bits=bits))[np.asarray(valid)] for c, valid in masked]
+    bar = float(np.quantile(np.concatenate(likely), 1 - share, method="lower"))
 
     def adaptive(case: Case, valid: Array) -> Selection:
         upper, lower = map(_narrow, bitserial.bounds(case.query, case.key, **settled, form="two's complement"))
@@ -62,7 +54,9 @@ def _layer(cases: Sequence[Case], design: Design) -> dict[str, list[Selection]]:
     return {
         "learned": [_own(case.run, design) for case in cases],
         "top_k": [rivals.top_k(_narrow(c.run.scores), max(share, 1e-3), valid, bits=bits) for c, valid in masked],
-        "predicted": _at_share(predicted, share, pairs),
+        "predicted": [
+            rivals.predicted(c.query, c.key, c.unit, valid, bits=bits, probability=bar) for c, valid in masked
+        ],
         "adaptive": [adaptive(*each) for each in masked],
     }
 
@@ -86,14 +80,7 @@ def _gaps(scores: Array, valid: Array) -> np.ndarray:
     return np.asarray((row - scores).astype(jnp.float32))[np.asarray(valid)]
 
 
-def _at_share(select: Callable[[float], list[Selection]], share: float, pairs: int) -> list[Selection]:
-    """The selections whose probability keeps about a share of the pairs; it keeps fewer the larger that is."""
-    low, high = -12.0, 0.0  # powers of ten
-    for _ in range(12):
-        middle = (low + high) / 2
-        kept = sum(float(jnp.sum(s.kept)) for s in select(10.0**middle)) / pairs
-        low, high = (middle, high) if kept > share else (low, middle)
-    return select(10.0**low)
+_likely = jax.jit(rivals.probabilities, static_argnames="bits")
 
 
 @jax.jit

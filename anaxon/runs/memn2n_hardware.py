@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from anaxon.attention import accelerator, bitserial, integers, kept, pruned_softmax
+from anaxon.attention import accelerator, audit, bitserial, integers, kept, pruned_softmax
 from anaxon.data.story_questions import Questions
 from anaxon.models.memory_network import Hops, MemoryNetwork
 from anaxon.models.train_memory import Params
@@ -20,11 +20,11 @@ TOLD = ("pairs", "pruning_rate", "mean_cycles", "mean_bits", "cycles", "speed_up
 
 
 class Ran(NamedTuple):
-    """A hop: what its tile did, pairs by bits taken `[2, bits + 1]` (pruned, kept), and four sums of the audit."""
+    """A hop: what its tile did, pairs by bits taken `[2, bits + 1]` (pruned, kept), and its audit."""
 
     counts: accelerator.Counts
     histogram: np.ndarray
-    audit: np.ndarray
+    audit: audit.Sums
 
 
 def hardware(model: MemoryNetwork, params: Params, known: Questions, asked: Questions, design: Design) -> dict:
@@ -58,11 +58,10 @@ def hardware(model: MemoryNetwork, params: Params, known: Questions, asked: Ques
     kinds: dict[str, Any] = {"tile": design.tile, "costs": design.table.costs, "head": width}
     layers = [(hop + 1, r.counts) for hop, r in enumerate(runs)] + [("all", accelerator.joined(r.counts for r in runs))]
     rows = [accelerator.table(counts, **kinds, layer=name)[0] for name, counts in layers]
-    pairs, wrong, wrong_scores, alike = (float(x) for x in np.sum([r.audit for r in runs], 0))
     return {
         "rows": [{"hop": r.layer} | {k: v for k, v in dataclasses.asdict(r).items() if k in TOLD} for r in rows],
         "histogram": {"pruned": histogram[0].tolist(), "kept": histogram[1].tolist()},
-        "audit": {"pairs": pairs, "wrong": wrong, "wrong_scores": wrong_scores, "agree": alike / max(pairs, 1.0)},
+        "audit": audit.total(r.audit for r in runs).told(),
     }
 
 
@@ -80,18 +79,10 @@ def _steps(hops: Hops, where: np.ndarray, bits: int) -> list[tuple[float, float]
 
 def _run(hop: Hops, where: np.ndarray, cut: float, steps: tuple[float, float], design: Design) -> Ran:
     """One hop `[n, ...]`; a question is an example with one head and one query."""
-    q, k = (integers.quantised(x, step, design.bits) for x, step in zip(hop[:2], steps, strict=True))
-    q, k, valid = q[:, None, None, :], k[:, None], where[:, None, None, :]
-    width = q.shape[-1]  # a memory network's scores have no 1 / sqrt(width)
-    level = integers.integer_threshold(cut / np.sqrt(width), *steps, width, design.bits)
-    run = bitserial.terminate(q, k, level, bits=design.bits, per_cycle=1, where=valid)
-    cycles = bitserial.cycles_at(run.cycles, design.per_cycle)
-    counts = accelerator.count(cycles, run.kept, design.tile, width)
-    keep, taken = np.asarray(run.kept), np.asarray(run.cycles)
-    split = [np.bincount(taken[valid & group], minlength=design.bits + 1) for group in (~keep, keep)]
-    exact = np.matmul(np.asarray(q, np.float64), np.swapaxes(np.asarray(k, np.float64), -1, -2))
-    right = (exact * (steps[0] * steps[1]) >= cut) & valid
-    scores = run.scores.to_int64() if isinstance(run.scores, integers.Wide) else np.asarray(run.scores)
-    alike = (np.asarray(kept(hop.scores, cut, where))[:, None, None, :] == keep) & valid
-    audit = [valid.sum(), np.sum(keep != right), np.sum((scores != exact) & keep), alike.sum()]
-    return Ran(counts, np.stack(split), np.asarray(audit, np.float64))
+    query, key, valid = hop.states[:, None, None], hop.stored[:, :, None], where[:, None, None]
+    width = hop.states.shape[-1]  # a memory network's scores have no 1 / sqrt(width), so its thresholds get it
+    case = audit.decided(query, key, cut / float(np.sqrt(width)), steps, bits=design.bits, where=valid)
+    cycles = bitserial.cycles_at(case.run.cycles, design.per_cycle)
+    counts = accelerator.count(cycles, case.run.kept, design.tile, width)
+    floats = kept(hop.scores, cut, where)[:, None, None]
+    return Ran(counts, audit.histogram(case.run, design.bits), audit.audited(case, valid, floats))

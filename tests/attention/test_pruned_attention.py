@@ -209,6 +209,20 @@ def test_calibration_prunes_the_rate_of_the_first_layer(heads):
     np.testing.assert_array_equal(pairs - kept, np.floor(0.4 * pairs + 0.5))
 
 
+def test_a_threshold_that_layers_share_is_calibrated_on_the_scores_of_all():
+    model, x = Encoder(), inputs(4, 6, 8, seed=30)
+    for i, layer in enumerate(model.layers):
+        layer.query.kernel[...] = layer.query.kernel[...] * 4.0**i
+    model.layers[1].attention_fn = model.layers[0].attention_fn
+    calibrate_pruning(model, [(x[:2],), (x[2:],)], 0.4)
+    dense = nnx.clone(model)
+    dense.layers[0].attention_fn.threshold[...] = jnp.float32(-np.inf)
+    dense.layers[0].attention_fn.hard = True
+    found = capture(dense)(nnx.state(dense, nnx.Param), x)
+    scores = np.concatenate([np.ravel(attention.scores(t.query, t.key)) for t in found.values()])
+    assert np.mean(scores < thresholds(model)[0]) == pytest.approx(0.4, abs=2 / scores.size)
+
+
 def test_traces_hold_what_the_hardware_is_given():
     model, x = Encoder(), inputs(4, 6, 8)
     mask = jnp.tril(jnp.ones((6, 6)))

@@ -7,7 +7,7 @@ import pytest
 
 from anaxon.cli import main
 from anaxon.runs import attention_settings
-from anaxon.runs.attention import goal
+from anaxon.runs.attention import goal, pooled
 from anaxon.runs.attention_paired import paired
 
 TINY = """
@@ -94,7 +94,8 @@ def test_the_report_is_one_page_with_all_figures(folder):
     page = (folder / "report.html").read_text()
     assert page.count("<img") == 6
     words = " ".join(page.split())
-    for told in ("not the paper's tables", "Area of the tile", "NAND2", "By length", "weight dropped", "60 lanes idle"):
+    for told in ("not the paper's tables", "Area of the tile", "NAND2", "By length", "weight dropped", "60 lanes idle",
+                 "on floats, 95 %", "over 20 examples; 1 task and 1 seed fixed"):  # fmt: skip
         assert told in words, told
 
 
@@ -158,3 +159,28 @@ def test_paired_intervals_hold_the_mean_and_shrink_with_examples():
         low, high = found["ci95"]
         assert low < found["mean"] < high
         assert high - low == pytest.approx(2 * 1.96 / np.sqrt(n), rel=0.25)
+
+
+def test_a_pooled_interval_holds_over_seeds_and_says_so():
+    """Three seeds that differ by far more than their examples do: without them the interval would be 0.02 wide."""
+    table = np.array([[-1.0], [0.0], [1.0]]) + np.random.default_rng(0).normal(0, 0.1, 400)
+    found = paired([table], 1000)
+    low, high = found["ci95"]
+    assert low < -0.9 and high > 0.9
+    assert found["over"] == {"examples": 400, "seeds": 3} and found["fixed"] == {"tasks": 1}
+    one = paired([table[0], table[1]], 100)
+    assert one["over"] == {"examples": 800} and one["fixed"] == {"tasks": 2, "seeds": 1}
+    assert one["mean"] == pytest.approx(table[:2].mean())
+
+
+def test_the_goal_is_judged_on_the_decisions_that_speed_and_energy_are_of():
+    """Integers that lose half a point where floats lose nothing."""
+    settings = attention_settings.read({"job": "attention", "kind": "pictures", "study": {"penalties": [0.1]}})
+    flat = lambda x: np.full(50, x)  # noqa: E731
+    parts = {"pictures-0-longer": ({"quality": flat(0.9), "integers": flat(0.9)}, {}),
+             "pictures-0-learned-0.1": ({"quality": flat(0.9), "integers": flat(0.895)}, {})}  # fmt: skip
+    hardware = dict.fromkeys(("mean_cycles", "speed_up_pruning", "energy_ratio_pruning"), 1.0)
+    point = {"pruning_rate": 0.9, "rows": [{"layer": "all", "speed_up": 2.0, "energy_ratio": 4.0} | hardware]}
+    (row,) = pooled(settings, parts, [{"learned": [point], "unit": ("points", 100.0)}])
+    assert row["difference"]["mean"] == pytest.approx(-0.005) and row["floats"]["mean"] == 0
+    assert row["goal"] == "not met"

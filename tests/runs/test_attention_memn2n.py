@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from anaxon import cli
-from anaxon.data import cache
+from anaxon.data import cache, story_questions
+from anaxon.data.stories import Line
 from anaxon.runs import attention_memn2n
 from anaxon.settings import read_toml
 
@@ -87,6 +88,17 @@ def test_a_perfect_reader_reaches_the_ceiling():
     assert found["rate"] == found["ceiling"] == pytest.approx(1 - 1 / 15)
     np.testing.assert_array_equal(found["emptied"], [0, 1, 1])
     assert found["unresolved"] and found["difference"]["mean"] == 0
+
+
+def test_supports_that_are_no_memories_leave_room_to_prune():
+    """Two supports, of which only the newer is among the newest two statements."""
+    lines = [Line("Mary took the ball."), Line("Mary went to the hall."), Line("John left."), Line("Sue left.")]
+    story = (*lines, Line("Where is the ball?", "hall", (1, 3)))
+    known = story_questions.vocabulary([story])
+    for memories, supports in ((4, 2), (3, 1), (2, 1), (1, 0)):
+        asked = story_questions.questions([story], known, memories)
+        assert asked.supports == [supports] and asked.valid == [memories]
+        assert story_questions.ceiling(asked.supports, asked.valid, 3) == 1 - supports / (3 * memories)
 
 
 def test_a_loss_that_is_resolved():
