@@ -1,7 +1,7 @@
 # %% [markdown]
 # # The tables of finished attention runs, as Markdown
-# `python experiments/attention_table.py RUN_FOLDER ...` prints `experiments/results/attention.md` from runs of
-# `configs/attention_*.toml` (job "attention").
+# `python experiments/attention_table.py RUN_FOLDER ...` prints `experiments/results/attention.md` and
+# `attention_models.md` from runs of `configs/attention_*.toml`.
 
 # %%
 import json
@@ -29,7 +29,9 @@ def main(folders: list[Path]) -> None:
     print("Cycles, speed-up and energy are of traced test examples; `goal` asks for 1.9 x and 3.9 x at 0.2 point.\n")
     for folder in folders:
         file = folder / "results.json"
-        one(json.loads(file.read_text()), file.stat().st_mtime)
+        record = json.loads(file.read_text())
+        show = memories if record["job"] == "attention_memn2n" else one
+        show(record, file.stat().st_mtime)
 
 
 def one(record: dict, written: float) -> None:
@@ -64,6 +66,39 @@ def points(task: dict) -> None:
     head = ["thresholds", "quality", "difference, 95 %", "pruned", "emptied rows", "cycles of 6", "speed-up",
             "pruning only", "energy ratio", "pruning only", "termination"]  # fmt: skip
     print(markdown.table(head, rows))
+
+
+def memories(record: dict, written: float) -> None:
+    """Of `configs/attention_memn2n.toml`."""
+    found, data = record["pooled"], record["config"]["data"]
+    spent = found["hardware"]
+    print(f"## Memory networks on generated stories, trained here\n\n{markdown.origin(record, written)}")
+    print(f"{data['train']:,} stories to train on, {data['validation']:,} to choose a task's penalty with, "
+          f"{data['test']:,} to test, {data['questions']} questions each. The ceiling is 1 - supports / (hops x "
+          f"memories). Early termination against float64 products: {spent['pairs']:.4g} pairs, "
+          f"{spent['wrong']:.0f} wrong decisions, {spent['wrong_scores']:.0f} wrong scores.\n")  # fmt: skip
+    rows = [memory_row(name, x, x["hardware"]["rows"][-1]) for name, x in record["tasks"].items()]
+    head = ["task", "memories", "supports", "accuracy, dense", "pruned", "difference, 95 %", "pruned memories",
+            "of the ceiling", "emptied hops", "cycles of 6", "speed-up", "energy ratio", "pruning only"]  # fmt: skip
+    print(markdown.table(head, [*rows, memory_row("all", found, spent)]))
+    goal = "met" if found["met"] else "not met"
+    print(f"Goal, {found['goal']:.0%} of the ceiling at a loss that is not resolved: {goal}. One penalty for all "
+          "tasks:\n")  # fmt: skip
+    curve = [[f"{x['penalty']:g}", f"{x['rate']:.1%}", f"{x['of_ceiling']:.1%}", points_of_accuracy(x["difference"])]
+             for x in found["curve"]]  # fmt: skip
+    print(markdown.table(["penalty", "pruned memories", "of the ceiling", "difference, 95 %"], curve))
+
+
+def memory_row(name: str, x: dict, spent: dict) -> list[str]:
+    emptied = sum(x["emptied"]) / len(x["emptied"])
+    return [name, f"{x['valid']:.1f}", f"{x['supports']:.1f}", *(f"{x[k]['mean']:.1%}" for k in ("dense", "pruned")),
+            points_of_accuracy(x["difference"]), f"{x['rate']:.1%}", f"{x['of_ceiling']:.1%}", f"{emptied:.1%}",
+            f"{spent['mean_cycles']:.2f}", *(f"{spent[k]:.2f}" for k in ("speed_up", "energy_ratio",
+                                                                         "energy_ratio_pruning"))]  # fmt: skip
+
+
+def points_of_accuracy(found: dict) -> str:
+    return difference(found, 100.0)
 
 
 def difference(found: dict, factor: float) -> str:
