@@ -1,7 +1,7 @@
 # %% [markdown]
 # # The tables of finished attention runs, as Markdown
-# `python experiments/attention_table.py RUN_FOLDER ...` prints `experiments/results/attention.md` from runs of
-# `configs/attention_*.toml` (job "attention").
+# `python experiments/attention_table.py RUN_FOLDER ...` prints `experiments/results/attention.md` and
+# `attention_models.md` from runs of `configs/attention_*.toml`.
 
 # %%
 import json
@@ -32,8 +32,10 @@ def main(folders: list[Path]) -> None:
     for folder in folders:
         file = folder / "results.json"
         record = json.loads(file.read_text())
-        one(record, file.stat().st_mtime)
-    area(record)
+        show = memories if record["job"] == "attention_memn2n" else one
+        show(record, file.stat().st_mtime)
+    if "area" in record:
+        area(record)
 
 
 def one(record: dict, written: float) -> None:
@@ -93,6 +95,39 @@ def area(record: dict) -> None:
     print("## Area of a tile\n\nAn estimate at 65 nm, in mm2, from:\n")
     print("\n".join(f"- {k}: {v}" for k, v in record["sources"].items() if k.startswith("area.")), "\n")
     print(markdown.table(["part", *areas], rows))
+
+
+def memories(record: dict, written: float) -> None:
+    """Of `configs/attention_memn2n.toml`."""
+    found, data = record["pooled"], record["config"]["data"]
+    spent = found["hardware"]
+    print(f"## Memory networks on generated stories, trained here\n\n{markdown.origin(record, written)}")
+    print(f"{data['train']:,} stories to train on, {data['validation']:,} to choose a task's penalty with, "
+          f"{data['test']:,} to test, {data['questions']} questions each. The ceiling is 1 - supports / (hops x "
+          f"memories). Early termination against float64 products: {spent['pairs']:.4g} pairs, "
+          f"{spent['wrong']:.0f} wrong decisions, {spent['wrong_scores']:.0f} wrong scores.\n")  # fmt: skip
+    rows = [memory_row(name, x, x["hardware"]["rows"][-1]) for name, x in record["tasks"].items()]
+    head = ["task", "memories", "supports", "accuracy, dense", "pruned", "difference, 95 %", "pruned memories",
+            "of the ceiling", "emptied hops", "cycles of 6", "speed-up", "energy ratio", "pruning only"]  # fmt: skip
+    print(markdown.table(head, [*rows, memory_row("all", found, spent)]))
+    goal = "met" if found["met"] else "not met"
+    print(f"Goal, {found['goal']:.0%} of the ceiling at a loss that is not resolved: {goal}. One penalty for all "
+          "tasks:\n")  # fmt: skip
+    curve = [[f"{x['penalty']:g}", f"{x['rate']:.1%}", f"{x['of_ceiling']:.1%}", points_of_accuracy(x["difference"])]
+             for x in found["curve"]]  # fmt: skip
+    print(markdown.table(["penalty", "pruned memories", "of the ceiling", "difference, 95 %"], curve))
+
+
+def memory_row(name: str, x: dict, spent: dict) -> list[str]:
+    emptied = sum(x["emptied"]) / len(x["emptied"])
+    return [name, f"{x['valid']:.1f}", f"{x['supports']:.1f}", *(f"{x[k]['mean']:.1%}" for k in ("dense", "pruned")),
+            points_of_accuracy(x["difference"]), f"{x['rate']:.1%}", f"{x['of_ceiling']:.1%}", f"{emptied:.1%}",
+            f"{spent['mean_cycles']:.2f}", *(f"{spent[k]:.2f}" for k in ("speed_up", "energy_ratio",
+                                                                         "energy_ratio_pruning"))]  # fmt: skip
+
+
+def points_of_accuracy(found: dict) -> str:
+    return difference(found, 100.0)
 
 
 def difference(found: dict, factor: float) -> str:

@@ -34,6 +34,8 @@ def page(record: dict[str, Any], drawn: dict[str, bytes]) -> str:
         "counted. The dense network was trained for as many epochs as the pruned one. "
         "Intervals of accuracy are over stories; the difference "
         "is of the same questions, and unresolved where its interval reaches zero.</p>",
+        "<p>One penalty for all tasks, on the test stories:</p>",
+        html.card(_curve(record)),
         "<h2>Hops on the accelerator</h2>",
         _design(record),
         html.card(_hardware(record)),
@@ -79,6 +81,12 @@ def _tasks(record: dict[str, Any]) -> str:
                      ", ".join(f"{k:.2f}" for k in x["kept"]),
                      ", ".join(html.percent(e) for e in x["emptied"])])  # fmt: skip
     return html.table(head, rows, tuple(range(1, 12)))
+
+
+def _curve(record: dict[str, Any]) -> str:
+    rows = [[f"{x['penalty']:g}", html.percent(x["rate"]), html.percent(x["of_ceiling"]), html.points(x["difference"]),
+             "unresolved" if x["unresolved"] else "resolved"] for x in record["pooled"]["curve"]]  # fmt: skip
+    return html.table(["penalty", "pruning rate", "of the ceiling", "difference, 95 %", ""], rows, (1, 2, 3))
 
 
 def _design(record: dict[str, Any]) -> str:

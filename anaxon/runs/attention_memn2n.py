@@ -13,13 +13,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from anaxon import statistics
-from anaxon.attention import pruned_softmax
 from anaxon.data import cache, story_questions
 from anaxon.data.stories import TASKS, Story, stories
 from anaxon.data.story_questions import Questions
 from anaxon.flax import functional
 from anaxon.models import train_memory
-from anaxon.models.memory_network import MemoryNetwork, dense
+from anaxon.models.memory_network import MemoryNetwork, dense, hard
 from anaxon.models.train_memory import Network, Params
 from anaxon.runs import memn2n_settings, record
 from anaxon.runs.folder import REPORT, RunFolder
@@ -27,6 +26,7 @@ from anaxon.runs.memn2n_hardware import hardware
 from anaxon.runs.memn2n_settings import SPLITS, Settings
 
 GOAL = 0.9  # of the ceiling
+CURVE = ("difference", "unresolved", "rate", "of_ceiling")
 MEANS = ("mean_cycles", "mean_bits", "speed_up", "speed_up_pruning", "energy_ratio", "energy_ratio_pruning",
          "energy_ratio_termination")  # fmt: skip
 read = memn2n_settings.read
@@ -157,16 +157,18 @@ def _compared(
     limit = train_memory.answered(fn, first, splits.validation, dense)[0].mean() - settings.study.allowed
     tried = []
     for point in points:
-        hits, kept = train_memory.answered(fn, point.params, splits.validation, pruned_softmax)
+        hits, kept = train_memory.answered(fn, point.params, splits.validation, hard)
         tried.append({"penalty": point.penalty, "accuracy": float(hits.mean()),
                       "pruned": pruning_rate(kept, splits.validation.valid)})  # fmt: skip
     within = [t["accuracy"] >= limit for t in tried]
     best = max(range(len(points)), key=lambda i: (within[i], tried[i]["pruned"] if within[i] else tried[i]["accuracy"]))
     test = splits.test
-    before = train_memory.answered(fn, first, test, dense)[0]
-    after, kept = train_memory.answered(fn, points[best].params, test, pruned_softmax)
-    rows = {"dense": before, "pruned": after, "kept": kept, "valid": test.valid, "supports": test.supports,
+    rows = {"dense": train_memory.answered(fn, first, test, dense)[0], "valid": test.valid, "supports": test.supports,
             **{f"history/{name}": x for name, x in points[best].history._asdict().items()}}  # fmt: skip
+    for point in points:
+        after, kept = train_memory.answered(fn, point.params, test, hard)
+        rows |= {f"{point.penalty:g}/pruned": after, f"{point.penalty:g}/kept": kept}
+    rows |= {name: rows[f"{points[best].penalty:g}/{name}"] for name in ("pruned", "kept")}
     facts = {"tried": tried, "penalty": points[best].penalty, "thresholds": points[best].params["threshold"]}
     return told(rows, hops, each) | facts, rows, points[best].params
 
@@ -202,11 +204,18 @@ def told(rows: Mapping[str, np.ndarray], hops: int, each: int) -> dict[str, Any]
 
 
 def pooled(rows: Mapping[str, np.ndarray], tasks: list[str], settings: Settings) -> dict[str, Any]:
-    """Over the stories of all tasks together."""
-    whole = {n: np.concatenate([rows[f"{t}/{n}"] for t in tasks], axis=-1)
-             for n in ("dense", "pruned", "kept", "valid", "supports")}  # fmt: skip
-    found = told(whole, settings.model.hops, settings.data.questions)
-    return found | {"goal": GOAL, "met": bool(found["of_ceiling"] >= GOAL and found["unresolved"])}
+    """Over the stories of all tasks together; the curve has one penalty for all tasks, whether it was chosen or not."""
+    whole = lambda name: np.concatenate([rows[f"{t}/{name}"] for t in tasks], axis=-1)  # noqa: E731
+    same = {name: whole(name) for name in ("dense", "valid", "supports")}
+
+    def of(part: str) -> dict[str, Any]:
+        own = {name: whole(part + name) for name in ("pruned", "kept")}
+        return told(same | own, settings.model.hops, settings.data.questions)
+
+    found = of("")
+    curve = [{"penalty": penalty} | {k: v for k, v in of(f"{penalty:g}/").items() if k in CURVE}
+             for penalty in settings.study.penalties]  # fmt: skip
+    return found | {"goal": GOAL, "met": bool(found["of_ceiling"] >= GOAL and found["unresolved"]), "curve": curve}
 
 
 def _written(

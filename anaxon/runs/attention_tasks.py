@@ -95,6 +95,7 @@ def nats(logits: Array, symbols: Array) -> Array:
 # Of a vocabulary of 30,522 a few thousand sentences say little, and its optimiser would take most of a step's time.
 FROZEN_EMBEDDINGS = nnx.All(nnx.Param, nnx.Not(nnx.PathContains("embeddings")))
 CROSS_ENTROPY = optax.softmax_cross_entropy_with_integer_labels
+SHIFT = 2  # pixels
 POINTS = ("points of accuracy", 100.0)
 # 0.01 is 1 % of perplexity: a goal of 0.2 reads alike for both units.
 NATS = ("log-likelihood of a character, hundredths of a nat (1 is 1 % of perplexity)", 100.0)
@@ -126,12 +127,9 @@ def _texts(settings: Settings, source: str, seed: int) -> Task:
 def _classifier(
     settings: Settings, train: list[np.ndarray], labels: np.ndarray, classes: int, seed: int
 ) -> classify.Classifier:
-    """With a head fitted to the frozen embeddings, or a fresh small encoder."""
-    if settings.kind == "shared":
-        encoder = Encoder(settings.model, keeping_all, rngs=nnx.Rngs(seed))
-        width = settings.model.width
-        return classify.Classifier(encoder, classify.Head(np.zeros((width, classes)), np.zeros(classes)))
-    encoder = minilm.encoder(keeping_all)
+    """With a head fitted to the embeddings as they are: of unit length, they teach nothing to a head that starts at 0."""
+    fresh = settings.kind == "shared"
+    encoder = Encoder(settings.model, keeping_all, rngs=nnx.Rngs(seed)) if fresh else minilm.encoder(keeping_all)
     graphdef, params, rest = nnx.split(encoder, nnx.Param, ...)
     embed = lambda p, *x: nnx.merge(graphdef, p, rest, copy=True)(*x)  # noqa: E731
     vectors = classify.outputs(jax.jit(embed), params, train, settings.training.batch)
@@ -165,7 +163,16 @@ def _pictures(settings: Settings, name: str, seed: int) -> Task:
              "checksum": found.checksum}  # fmt: skip
     splits = [(s.features.astype(np.float32), s.labels) for s in (found.train, found.test)]
     linear = lambda: _linear(splits[0], splits[1], 10)  # noqa: E731
-    return _arrays(settings, name, model, splits, correct, CROSS_ENTROPY, POINTS, facts, linear)
+    made = _arrays(settings, name, model, splits, correct, CROSS_ENTROPY, POINTS, facts | {"shift": SHIFT}, linear)
+    return dataclasses.replace(made, epoch=lambda rng: (_shifted(batch, rng) for batch in made.epoch(rng)))
+
+
+def _shifted(batch: Batch, rng: np.random.Generator) -> Batch:
+    """Every picture moved by up to `SHIFT` pixels both ways: a few thousand are too few for a transformer."""
+    (x,) = batch.inputs
+    wide = np.pad(x, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)))
+    down, right = rng.integers(0, 2 * SHIFT + 1, (2, len(x), 1)) + np.arange(x.shape[1])
+    return batch._replace(inputs=(wide[np.arange(len(x))[:, None, None], down[:, :, None], right[:, None, :]],))
 
 
 def _characters(settings: Settings, name: str, seed: int) -> Task:
