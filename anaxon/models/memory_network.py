@@ -4,10 +4,6 @@ Sukhbaatar, Szlam, Weston, Fergus, "End-To-End Memory Networks", NIPS 2015, arXi
 weight tying (the output embedding of a hop is the input embedding of the next; the first one also embeds questions,
 the last one also reads answers), position encoding within a sentence, temporal encoding by age, no scaling of scores.
 A threshold per hop prunes memories before the softmax (Li et al., ISCA 2022, arXiv 2204.03227).
-
-One thing is not theirs: every softmax has a rest, one more memory that holds nothing and scores 0. Weights that sum to 1
-over the survivors cannot tell one of them from two of the same kind, so that a network that counts has to keep others
-to compare with; and a hop without survivors gives 0, as it does here in the limit.
 """
 
 import dataclasses
@@ -17,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from anaxon.attention import Softmax, kept
+from anaxon.attention import Softmax, l0, pruned_softmax, soft_softmax
+from anaxon.attention.threshold import FLOOR
 from anaxon.check import integer
 from anaxon.types import Array, ArrayLike
 
@@ -69,7 +66,7 @@ class MemoryNetwork(nnx.Module):
           memories: codes of words `[batch, memories, words]`, newest first, 0 where there is none.
           question: `[batch, words]`.
           valid: memories there are, `[batch]`.
-          softmax: weights from (scores, threshold, where): `dense`, `linear`, `hard` or `soft`.
+          softmax: weights from (scores, threshold, where): `dense`, `linear`, `pruned_softmax` or `soft_softmax`.
         """
         state, hops = self.read(memories, question, valid, softmax)
         return state @ self.embedding[self.hops].T, hops.scores
@@ -117,46 +114,24 @@ def bags(codes: Array, words: int) -> Array:
 def dense(x: Array, threshold: ArrayLike, where: ArrayLike | None) -> Array:
     """Nothing is pruned."""
     del threshold
-    return _weights(x, _valid(x, where))
-
-
-def hard(x: Array, threshold: ArrayLike, where: ArrayLike | None) -> Array:
-    """The rule that is deployed: weights of the survivors, and of the rest."""
-    return _weights(x, kept(x, threshold, where))
+    return pruned_softmax(x, -jnp.inf, where)
 
 
 def linear(x: Array, threshold: ArrayLike, where: ArrayLike | None) -> Array:
     """No softmax at all: how training starts (arXiv 1503.08895, section 4.3)."""
     del threshold
-    return jnp.where(_valid(x, where), x, 0.0)
+    return jnp.where(True if where is None else where, x, 0.0)
 
 
-def soft(x: Array, threshold: ArrayLike, where: ArrayLike | None, sharpness: ArrayLike) -> Array:
-    """Weights of all memories, each times `sigmoid(sharpness (x - Th))`; the hard rule in the limit.
+def soft(x: Array, threshold: ArrayLike, where: ArrayLike | None, sharpness: float) -> Array:
+    """Weights behind the soft threshold; those of a hop that keeps no memory go to 0, as the hard rule's do."""
+    return soft_softmax(x, threshold, where, sharpness=sharpness)
 
-    The published soft threshold falls by its floor of 1000 within a fraction of a score: a question whose memories have
-    all slipped below has no gradient to bring one back. Here the slope stays, at most `sharpness`.
+
+def smooth_l0(x: Array, threshold: ArrayLike, where: Array, band: float) -> Array:
+    """L0 for networks with few scores: those within about `band` of its edge, `1.1 band` below the threshold, count.
+
+    The published constants leave a band of 1e-3 around theirs, about one score a step here. Pairs are half pruned
+    where a soft threshold of sharpness `1 / (2 band)` is halfway down to the floor; the logit's ends are +-5.
     """
-    return _weights(x + jax.nn.log_sigmoid(sharpness * (x - threshold)), _valid(x, where))
-
-
-def smooth_l0(x: Array, threshold: ArrayLike, where: Array, sharpness: ArrayLike, spread: ArrayLike) -> Array:
-    """The share of memories that is kept, with a slope near and far: the mean of two sigmoids around the threshold.
-
-    One is as sharp as the soft rule; the other is as wide as the spread of scores, for the first has no slope where no
-    score is near: thresholds would stay between two groups of memories.
-    """
-    over = x - threshold
-    both = (jax.nn.sigmoid(sharpness * over) + jax.nn.sigmoid(over / spread)) / 2
-    return jnp.sum(jnp.where(where, both, 0.0)) / jnp.maximum(jnp.sum(where), 1)
-
-
-def _valid(x: Array, where: ArrayLike | None) -> Array:
-    return jnp.broadcast_to(True if where is None else jnp.asarray(where), x.shape)
-
-
-def _weights(x: Array, where: Array) -> Array:
-    """`exp(x) / (1 + sum of exp(x))` of the memories named, 0 of others."""
-    top = jax.lax.stop_gradient(jnp.max(jnp.where(where, x, 0.0), -1, keepdims=True, initial=0.0))
-    powers = jnp.where(where, jnp.exp(jnp.where(where, x, 0.0) - top), 0.0)
-    return powers / (jnp.sum(powers, -1, keepdims=True) + jnp.exp(-top))
+    return l0(x, threshold, sharpness=0.5 / band, slope=10 / FLOOR, alpha=FLOOR / 2, where=where)

@@ -1,7 +1,6 @@
 """Training of memory networks: without softmax, with it, with learned thresholds, and at last under the hard rule."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 from functools import cache, partial
 from typing import NamedTuple
@@ -11,19 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from anaxon.attention import Softmax, kept, quantile_threshold
+from anaxon.attention import Softmax, kept, pruned_softmax, quantile_threshold
 from anaxon.check import integer, number
 from anaxon.data.story_questions import Questions, first
-from anaxon.models.memory_network import dense, hard, linear, smooth_l0, soft
-from anaxon.types import Array, ArrayLike
+from anaxon.models.memory_network import dense, linear, smooth_l0, soft
+from anaxon.types import Array
 
 Network = Callable[..., tuple[Array, Array]]  # (params, memories, question, valid, softmax=...)
 Params = dict[str, Array]
 Batch = tuple[Array, ...]  # memories, question, valid, answer
+Loss = Callable[[Params, Batch, Array], Array]  # (params, batch, penalty)
 OnEpoch = Callable[[Params], None]
 START = 0.05  # share of the scores that thresholds prune where they begin to learn
-FINE_TUNING, SETTLING = 0.5, 0.05  # of the first learning rate, while thresholds learn and under the hard rule
-RISING = 0.45  # of the epochs in which thresholds learn, until the penalty is whole
+FINE_TUNING = 0.5  # of the first learning rate, once thresholds learn
 AT_ONCE = 500  # questions that are answered side by side
 
 
@@ -37,10 +36,11 @@ class MemoryTraining:
       pruning: epochs in which thresholds learn beside the weights.
       settling: epochs under the hard rule, the thresholds fixed.
       batch: questions.
-      learning_rate: of the first two parts; half of it while thresholds learn, a twentieth under the hard rule.
-      threshold_rate: of the thresholds, in standard deviations of a hop's scores a step.
+      learning_rate: of the first two parts; half of it later.
+      threshold_rate: of the thresholds [score a step].
       gradient_norm: above which gradients are scaled down.
-      first_sharpness, last_sharpness: of the soft rule, over a standard deviation of a hop's scores; it rises evenly.
+      sharpness: of the soft threshold [1 / score].
+      band: distance from its edge within which L0 sees scores [score].
       seed: of the order of questions.
     """
 
@@ -50,17 +50,17 @@ class MemoryTraining:
     settling: int = 6
     batch: int = 64
     learning_rate: float = 1e-2
-    threshold_rate: float = 5e-3
+    threshold_rate: float = 4e-2
     gradient_norm: float = 1.0
-    first_sharpness: float = 2.0
-    last_sharpness: float = 300.0
+    sharpness: float = 5.0
+    band: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("linear", "dense", "pruning", "settling", "batch"):
             integer(f"training.{name}", getattr(self, name), 1, 10**6)
         integer("training.seed", self.seed, 0, 2**31 - 1)
-        for name in ("learning_rate", "threshold_rate", "gradient_norm", "first_sharpness", "last_sharpness"):
+        for name in ("learning_rate", "threshold_rate", "gradient_norm", "sharpness", "band"):
             number(f"training.{name}", getattr(self, name), "a number > 0", low=0.0, open_low=True)
 
     @property
@@ -72,20 +72,6 @@ class MemoryTraining:
     def epochs_pruned(self) -> int:
         """Of learning one set of thresholds."""
         return self.pruning + self.settling
-
-
-class Now(NamedTuple):
-    """What changes along training: rates of weights and (per hop) thresholds, penalty, sharpness and spread per hop."""
-
-    rate: ArrayLike
-    threshold_rates: ArrayLike
-    penalty: ArrayLike
-    sharpness: ArrayLike
-    spread: ArrayLike
-
-
-Loss = Callable[[Params, Batch, Now], Array]
-Schedule = Callable[[float], Now]  # from the share of the epochs that are done
 
 
 class History(NamedTuple):
@@ -100,18 +86,18 @@ def fit_dense(
     fn: Network, params: Params, data: Questions, config: MemoryTraining, on_epoch: OnEpoch = lambda _: None
 ) -> Params:
     """The unpruned network, trained; `on_epoch` is told its parameters after every epoch."""
-    now = _weights_only(config.learning_rate)
-    params = _part(plain(fn, linear), params, data, config, config.linear, now, 0, on_epoch)
-    return _part(plain(fn, dense), params, data, config, config.dense, now, 1, on_epoch)
+    rates = config.learning_rate, 0.0, 0.0
+    params = _part(plain(fn, linear), params, data, config, config.linear, rates, 0, on_epoch)
+    return _part(plain(fn, dense), params, data, config, config.dense, rates, 1, on_epoch)
 
 
 def fit_longer(
     fn: Network, params: Params, data: Questions, config: MemoryTraining, on_epoch: OnEpoch = lambda _: None
 ) -> Params:
     """The dense network trained on, unpruned, for as long as thresholds learn: what pruned ones are compared with."""
-    for part, epochs, share in ((2, config.pruning, FINE_TUNING), (3, config.settling, SETTLING)):
-        now = _weights_only(share * config.learning_rate)
-        params = _part(plain(fn, dense), params, data, config, epochs, now, part, on_epoch)
+    rates = FINE_TUNING * config.learning_rate, 0.0, 0.0
+    for part, epochs in ((2, config.pruning), (3, config.settling)):
+        params = _part(plain(fn, dense), params, data, config, epochs, rates, part, on_epoch)
     return params
 
 
@@ -133,7 +119,7 @@ def fit_pruned(
     history: list[tuple[np.ndarray, np.ndarray]] = []
 
     def note(now: Params) -> None:
-        share = answered(fn, now, some, hard)[1].sum(1) / some.valid.sum()
+        share = answered(fn, now, some, pruned_softmax)[1].sum(1) / some.valid.sum()
         history.append((np.asarray(now["threshold"]), share))
 
     def after(now: Params) -> None:
@@ -142,46 +128,35 @@ def fit_pruned(
 
     note(params)
 
-    rates, sharpness = FINE_TUNING * config.learning_rate, (config.first_sharpness, config.last_sharpness)
-    spread = spreads(fn, params, data)
-
-    def now(done: float) -> Now:
-        sharp = sharpness[0] * (sharpness[1] / sharpness[0]) ** done / spread
-        return Now(rates, config.threshold_rate * spread, penalty * min(1.0, 0.1 + done / RISING), sharp, spread)
-
-    params = _part(penalised(fn), params, data, config, config.pruning, now, 2, after)
-    settled = _weights_only(SETTLING * config.learning_rate)
-    params = _part(plain(fn, hard), params, data, config, config.settling, settled, 3, on_epoch)
+    slow = FINE_TUNING * config.learning_rate
+    learning, settled = (slow, config.threshold_rate, penalty), (slow, 0.0, 0.0)
+    loss = penalised(fn, config.sharpness, config.band)
+    params = _part(loss, params, data, config, config.pruning, learning, 2, after)
+    params = _part(plain(fn, pruned_softmax), params, data, config, config.settling, settled, 3, on_epoch)
     return params, History(*map(np.stack, zip(*history, strict=True)))
-
-
-def _weights_only(rate: float) -> Schedule:
-    return lambda done: Now(rate, 0.0, 0.0, 0.0, 1.0)
 
 
 @cache  # the same function for the same arguments: it is part of what is compiled
 def plain(fn: Network, weigh: Softmax) -> Loss:
     """Cross entropy of the answers."""
 
-    def loss(params: Params, batch: Batch, now: Now) -> Array:
-        del now
+    def loss(params: Params, batch: Batch, penalty: Array) -> Array:
+        del penalty
         return _cross_entropy(fn(params, *batch[:3], softmax=weigh)[0], batch)
 
     return loss
 
 
 @cache
-def penalised(fn: Network) -> Loss:
-    """Cross entropy under the soft rule, and the share of memories that is kept, mean over hops."""
+def penalised(fn: Network, sharpness: float, band: float) -> Loss:
+    """Cross entropy behind soft thresholds, and the share of memories that is kept, mean over hops."""
+    weigh = partial(soft, sharpness=sharpness)
 
-    def loss(params: Params, batch: Batch, now: Now) -> Array:
-        hops = itertools.count()  # a network asks for its weights hop by hop
-        weigh = lambda x, threshold, where: soft(x, threshold, where, now.sharpness[next(hops)])  # noqa: E731
+    def loss(params: Params, batch: Batch, penalty: Array) -> Array:
         logits, scores = fn(params, *batch[:3], softmax=weigh)
         where = jnp.arange(scores.shape[-1]) < batch[2][:, None]
-        share = jax.vmap(smooth_l0, in_axes=(0, 0, None, 0, 0))
-        kept = share(scores, params["threshold"], where, now.sharpness, now.spread)
-        return _cross_entropy(logits, batch) + now.penalty * jnp.mean(kept)
+        share = jax.vmap(lambda x, threshold: smooth_l0(x, threshold, where, band))
+        return _cross_entropy(logits, batch) + penalty * jnp.mean(share(scores, params["threshold"]))
 
     return loss
 
@@ -192,21 +167,10 @@ def _cross_entropy(logits: Array, batch: Batch) -> Array:
 
 def starting_thresholds(fn: Network, params: Params, data: Questions) -> Array:
     """Per hop, where a small share of the dense network's scores is pruned: learning has something to see."""
-    scores, where = _dense_scores(fn, params, data)
-    return jnp.asarray([quantile_threshold(x, START, where) for x in scores])
-
-
-def spreads(fn: Network, params: Params, data: Questions) -> Array:
-    """Per hop, the standard deviation of the dense network's scores: the unit of whatever is said about thresholds."""
-    scores, where = _dense_scores(fn, params, data)
-    return jnp.asarray([max(float(x[where].std()), 1e-6) for x in scores])
-
-
-def _dense_scores(fn: Network, params: Params, data: Questions) -> tuple[np.ndarray, np.ndarray]:
-    """Of some questions `[hops, n, memories]`, and which memories are valid."""
     batch = _batch(data, slice(AT_ONCE))
     scores = np.asarray(_read(fn, params, batch, dense)[1])
-    return scores, np.arange(scores.shape[-1]) < np.asarray(batch[2])[:, None]
+    where = np.arange(scores.shape[-1]) < np.asarray(batch[2])[:, None]
+    return jnp.asarray([quantile_threshold(x, START, where) for x in scores])
 
 
 def answered(fn: Network, params: Params, data: Questions, softmax: Softmax) -> tuple[np.ndarray, np.ndarray]:
@@ -237,11 +201,11 @@ def _part(
     data: Questions,
     config: MemoryTraining,
     epochs: int,
-    schedule: Schedule,
+    rates: tuple[float, float, float],
     part: int,
     on_epoch: OnEpoch,
 ) -> Params:
-    """Some epochs of one loss with moments of their own."""
+    """Some epochs of one loss with moments of their own; `rates` are those of weights, thresholds, and the penalty."""
     batch = min(config.batch, len(data))
     steps = len(data) // batch
     state = optax.scale_by_adam().init(params)
@@ -250,34 +214,30 @@ def _part(
     for epoch in range(epochs):
         order = jnp.asarray(rng.permutation(len(data))[: steps * batch].reshape(steps, batch))
         progress = jnp.asarray([epoch * steps, epochs * steps], jnp.float32)
-        now = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), schedule(epoch / max(epochs - 1, 1)))
-        params, state = _epoch(loss, params, state, everything, order, now, config.gradient_norm, progress)
+        numbers = jnp.asarray([*rates, config.gradient_norm], jnp.float32)
+        params, state = _epoch(loss, params, state, everything, order, numbers, progress)
         on_epoch(params)
     return params
 
 
 @partial(jax.jit, static_argnames=("loss",))
 def _epoch(
-    loss: Loss,
-    params: Params,
-    state: optax.OptState,
-    data: Batch,
-    order: Array,
-    now: Now,
-    gradient_norm: ArrayLike,
-    progress: Array,
+    loss: Loss, params: Params, state: optax.OptState, data: Batch, order: Array, numbers: Array, progress: Array
 ) -> tuple[Params, optax.OptState]:
     """All batches of an epoch; `progress` is `[steps before, steps of the part]`."""
+    rate, threshold_rate, penalty, gradient_norm = numbers
 
     def step(carry: tuple, rows: Array) -> tuple[tuple, None]:
         params, state, i = carry
-        grads = jax.grad(loss)(params, tuple(x[rows] for x in data), now)
+        grads = jax.grad(loss)(params, tuple(x[rows] for x in data), penalty)
         norm = jnp.sqrt(sum(jnp.sum(g**2) for name, g in grads.items() if name != "threshold"))
         largest = jnp.minimum(1.0, gradient_norm / jnp.maximum(norm, 1e-12))
-        clipped = {name: g if name == "threshold" else largest * g for name, g in grads.items()}
+        clipped = {name: largest * g for name, g in grads.items()}
+        # a memory that is needed and slips below its threshold has a slope of thousands: its direction is enough
+        clipped["threshold"] = jnp.clip(grads["threshold"], -penalty, penalty)
         moves, state = optax.scale_by_adam().update(clipped, state)
         fall = 0.5 * (1 + jnp.cos(jnp.pi * i / progress[1]))
-        rates = {name: fall * (now.threshold_rates if name == "threshold" else now.rate) for name in params}
+        rates = {name: fall * (threshold_rate if name == "threshold" else rate) for name in params}
         params = jax.tree.map(lambda x, r, m: x - r * m, params, rates, moves)
         return (params, state, i + 1), None
 

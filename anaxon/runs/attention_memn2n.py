@@ -13,12 +13,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from anaxon import statistics
+from anaxon.attention import pruned_softmax
 from anaxon.data import cache, story_questions
 from anaxon.data.stories import TASKS, Story, stories
 from anaxon.data.story_questions import Questions
 from anaxon.flax import functional
 from anaxon.models import train_memory
-from anaxon.models.memory_network import MemoryNetwork, dense, hard
+from anaxon.models.memory_network import MemoryNetwork, dense
 from anaxon.models.train_memory import Network, Params
 from anaxon.runs import memn2n_settings, record
 from anaxon.runs.folder import REPORT, RunFolder
@@ -157,7 +158,7 @@ def _compared(
     limit = train_memory.answered(fn, first, splits.validation, dense)[0].mean() - settings.study.allowed
     tried = []
     for point in points:
-        hits, kept = train_memory.answered(fn, point.params, splits.validation, hard)
+        hits, kept = train_memory.answered(fn, point.params, splits.validation, pruned_softmax)
         tried.append({"penalty": point.penalty, "accuracy": float(hits.mean()),
                       "pruned": pruning_rate(kept, splits.validation.valid)})  # fmt: skip
     within = [t["accuracy"] >= limit for t in tried]
@@ -166,7 +167,7 @@ def _compared(
     rows = {"dense": train_memory.answered(fn, first, test, dense)[0], "valid": test.valid, "supports": test.supports,
             **{f"history/{name}": x for name, x in points[best].history._asdict().items()}}  # fmt: skip
     for point in points:
-        after, kept = train_memory.answered(fn, point.params, test, hard)
+        after, kept = train_memory.answered(fn, point.params, test, pruned_softmax)
         rows |= {f"{point.penalty:g}/pruned": after, f"{point.penalty:g}/kept": kept}
     rows |= {name: rows[f"{points[best].penalty:g}/{name}"] for name in ("pruned", "kept")}
     facts = {"tried": tried, "penalty": points[best].penalty, "thresholds": points[best].params["threshold"]}

@@ -127,7 +127,7 @@ def _texts(settings: Settings, source: str, seed: int) -> Task:
 def _classifier(
     settings: Settings, train: list[np.ndarray], labels: np.ndarray, classes: int, seed: int
 ) -> classify.Classifier:
-    """With a head fitted to the embeddings as they are: of unit length, they teach nothing to a head that starts at 0."""
+    """With a head fitted to the embeddings as they are: of unit length, they would teach a head of zeros nothing."""
     fresh = settings.kind == "shared"
     encoder = Encoder(settings.model, keeping_all, rngs=nnx.Rngs(seed)) if fresh else minilm.encoder(keeping_all)
     graphdef, params, rest = nnx.split(encoder, nnx.Param, ...)

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from anaxon.attention import accelerator, audit, bitserial, integers, kept
+from anaxon.attention import accelerator, audit, bitserial, integers, kept, pruned_softmax
 from anaxon.data.story_questions import Questions
-from anaxon.models.memory_network import Hops, MemoryNetwork, hard
+from anaxon.models.memory_network import Hops, MemoryNetwork
 from anaxon.models.train_memory import Params
 from anaxon.runs.attention_settings import Design
 from anaxon.types import Array
@@ -47,7 +47,7 @@ def hardware(model: MemoryNetwork, params: Params, known: Questions, asked: Ques
     @jax.jit
     def read(params: Params, memories: Array, question: Array, valid: Array) -> Hops:
         state = nnx.State({name: nnx.Param(x) for name, x in params.items()})
-        return nnx.merge(graphdef, state, rest, copy=True).read(memories, question, valid, hard)[1]
+        return nnx.merge(graphdef, state, rest, copy=True).read(memories, question, valid, pruned_softmax)[1]
 
     hops = lambda q: (read(params, *map(jnp.asarray, (q.memories, q.question, q.valid))), _where(q))  # noqa: E731
     steps = _steps(*hops(known), design.bits)
