@@ -51,6 +51,7 @@ def sketches():
     return low_rank(skipping, 16, 32)(jax.random.key(1), placed(), PARAMS, X), ax.predict(skipping)(placed(), PARAMS, X)
 
 
+@pytest.mark.slow
 def test_sketches_are_right_on_average(sketches):
     found, (mean, covariance) = sketches
     error = np.maximum(np.asarray(found.error), 1e-4 * variances(covariance))
@@ -61,6 +62,7 @@ def test_sketches_are_right_on_average(sketches):
     assert np.max(np.where(np.eye(3), 0, away)) < 4
 
 
+@pytest.mark.slow
 def test_the_stated_error_covers(sketches):
     """Groups of four sketches: their deviations are as large as they state, for the mean over results."""
     found, (_, covariance) = sketches

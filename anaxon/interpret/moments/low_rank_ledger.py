@@ -96,8 +96,8 @@ class LowRankLedger(Ledger):
         """A new live value."""
         value = Random(mean)
         self.live[value.number] = value
-        # Not for speed alone: without it XLA's CPU backend (jaxlib 0.10.2) made other factors for other uses, 50 times too
-        # large behind a second convolution.
+        # Not for speed alone: without the barrier XLA's CPU backend (jaxlib 0.10.2) made other factors for other uses,
+        # 50 times too large behind a second convolution.
         self.factors[value.number], self.variances[value.number] = lax.optimization_barrier((factors, variance))
         weakref.finalize(value, self._free, value.number)
         return value
