@@ -104,14 +104,13 @@ def windows(record: dict) -> None:
     said = "; ".join(f"{k}: {v}" for k, v in CHOICES.items())
     print(f"### Windows at equal power, sigma {study['sigma']}, {study['tuned_images']} training pictures, "
           f"{study['tuned_chips']} chips\n\n{said}. Power is relative to full windows for every tensor.\n")  # fmt: skip
-    tensor = {r["budget"]: r["sampled"]["mean"] for r in record["tuned"]["rows"] if r["choice"] == "tensor"}
     rows = []
     for r in record["tuned"]["rows"]:
         error = (f"{r['largest']:.3f}", f"{r['predicted']:.4g}", interval(r["sampled"], ".4g"))
-        ratios = (interval(r["ratio"], ".3f"), f"{r['sampled']['mean'] / tensor[r['budget']]:.3f}")
+        ratios = (interval(x, ".3f") for x in r["of"].values())
         rows.append((f"{r['budget']:.0%}", r["choice"], *error, *ratios, f"{r['accuracy']['mean']:.1%}"))
     print(markdown.table(("power", "windows", "largest", "error, predicted", "sampled, 95 %", "of uniform, 95 %",
-                          "of tensor", "accuracy"), rows))  # fmt: skip
+                          "of tensor, 95 %", "of layer, 95 %", "accuracy"), rows))  # fmt: skip
     if told := record["tuned"]["refined"]:
         steps = told["objective"]
         print(

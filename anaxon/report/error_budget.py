@@ -77,9 +77,9 @@ def _tiles(record: dict[str, Any]) -> list[tuple[str, str, str]]:
     rows = [r for r in record["tuned"]["rows"] if r["choice"] in ("layer", "column")]
     for choice in ("layer", "column"):
         best = max((r for r in rows if r["choice"] == choice), key=lambda r: r["budget"])
-        low, high = best["ratio"]["ci95"]
+        low, high = best["of"]["uniform"]["ci95"]
         note = f"of the uniform window's, at {best['budget']:.0%} of full power; 95 % [{low:.2f}, {high:.2f}]"
-        found.append((f"Error, a window per {choice}", f"{best['ratio']['mean']:.2f} ×", note))
+        found.append((f"Error, a window per {choice}", f"{best['of']['uniform']['mean']:.2f} ×", note))
     return found
 
 
@@ -114,14 +114,15 @@ def _causes(kind: str, net: dict[str, Any], sigma: float) -> str:
 
 
 def _tuned(tuned: dict[str, Any]) -> str:
-    head = ["power", "windows", "largest", "error, predicted", "sampled", "95 %", "of uniform", "95 %", "accuracy"]
+    head = ["power", "windows", "largest", "error, predicted", "sampled", "95 %", "of uniform, 95 %",
+            "of one window, 95 %", "of layers' windows, 95 %", "accuracy"]  # fmt: skip
     rows = []
     for r in tuned["rows"]:
         low, high = r["sampled"]["ci95"]
-        a, b = r["ratio"]["ci95"]
+        of = [f"{x['mean']:.3f} [{x['ci95'][0]:.3f}, {x['ci95'][1]:.3f}]" for x in r["of"].values()]
         rows.append([html.percent(r["budget"], 0), escape(r["choice"]), f"{r['largest']:.3f}", f"{r['predicted']:.4g}",
-                     f"{r['sampled']['mean']:.4g}", f"[{low:.4g}, {high:.4g}]", f"{r['ratio']['mean']:.3f}",
-                     f"[{a:.3f}, {b:.3f}]", html.percent(r["accuracy"]["mean"])])  # fmt: skip
+                     f"{r['sampled']['mean']:.4g}", f"[{low:.4g}, {high:.4g}]", *of,
+                     html.percent(r["accuracy"]["mean"])])  # fmt: skip
     said = "; ".join(f"<b>{k}</b>: {escape(v)}" for k, v in CHOICES.items())
     beyond = "".join(f" Left out: {escape(x)}." for x in tuned["out_of_reach"])
     seconds = tuned["seconds"]
@@ -132,7 +133,7 @@ def _tuned(tuned: dict[str, Any]) -> str:
         "windows without it are the same and not shown again.</p>"
     )
     told += _refined(tuned)
-    return told + html.card(html.table(head, rows, (0, 2, 3, 4, 5, 6, 7, 8)))
+    return told + html.card(html.table(head, rows, (0, 2, 3, 4, 5, 6, 7, 8, 9)))
 
 
 def _refined(tuned: dict[str, Any]) -> str:

@@ -111,7 +111,7 @@ class Hardware(NamedTuple):
       rows: of the account as dictionaries: layer by layer each head and each bucket of lengths, and of all layers
         (`layer` "all") together each bucket.
       mapping: how a head stands on the tile's lanes.
-      sweep: all layers and traced examples for several bits a cycle and units.
+      sweep: all layers and `study.swept` examples for several bits a cycle and units.
       rivals: other ways of pruning on the same queries and keys.
       histogram: pairs by key bits taken, `{"pruned": [bits], "kept": [bits]}`, at one bit a cycle.
       audit: pairs compared with float64 products, wrong decisions, survivors whose score is not the exact one, and the
@@ -131,15 +131,16 @@ def hardware(
 ) -> Hardware:  # fmt: skip
     """Integer queries and keys of traced test examples through early termination and the tile.
 
-    `whole` adds the sweep and the other ways of pruning.
+    `whole` adds the sweep and the other ways of pruning, on fewer of them.
     """
-    design = settings.accelerator
-    traces = zip(*bench.traces(model, some(bench.task.test, settings.study.traced)), strict=True)
-    layers = [padded(batches) for batches in traces]
+    design, study = settings.accelerator, settings.study
+    traced = lambda count: [padded(x) for x in zip(*bench.traces(model, some(bench.task.test, count)), strict=True)]  # noqa: E731
+    layers = traced(study.traced)
     kinds = {"tile": design.tile, "costs": design.table.costs, "head": layers[0][0].query.shape[-1]}
     rules = list(zip(thresholds(model), steps, strict=True))
-    found = [_part(batch, rules, design, whole) for batch in zip(*layers, strict=True)]
-    cases = [part.cases for part in found]
+    found = [_part(batch, rules, design) for batch in zip(*layers, strict=True)]
+    few = zip(*traced(min(study.swept, study.traced)), strict=True) if whole else ()
+    cases = [_cases(batch, rules, design.bits) for batch in few]
     pruned_pairs, kept_pairs = np.sum([part.histogram for part in found], 0).tolist()
     return Hardware(
         rows=_rows(accelerator.joined(part.counts for part in found), len(layers), kinds),
@@ -152,27 +153,37 @@ def hardware(
 
 
 class Part(NamedTuple):
-    """All layers of a batch: counts `[example, layers * heads]`, pairs `[2, bits + 1]`; cases where they are kept."""
+    """All layers of a batch: counts `[example, layers * heads]`, pairs `[2, bits + 1]`."""
 
     counts: accelerator.Counts
     histogram: np.ndarray
     audit: audit.Sums
-    cases: list[Case]
 
 
-def _part(batch: Sequence[Trace], rules: list[tuple[float, tuple[float, float]]], design: Design, whole: bool) -> Part:
-    """One batch through all layers; nothing of the size of its pairs stays, unless `whole`."""
-    cases, sums = [], []
-    for trace, (cut, step) in zip(batch, rules, strict=True):
-        case = audit.decided(trace.query, trace.key, cut, step, bits=design.bits, where=trace.where)
-        cases.append(case)
-        sums.append(audit.audited(case, trace.where, _by_floats(trace.query, trace.key, cut, trace.where)))
+Rules = list[tuple[float, tuple[float, float]]]  # of every layer: the threshold, and steps of queries and keys
+
+
+def _cases(batch: Sequence[Trace], rules: Rules, bits: int) -> list[Case]:
+    """One batch through all layers."""
+    return [
+        audit.decided(trace.query, trace.key, cut, step, bits=bits, where=trace.where)
+        for trace, (cut, step) in zip(batch, rules, strict=True)
+    ]
+
+
+def _part(batch: Sequence[Trace], rules: Rules, design: Design) -> Part:
+    """What is counted of a batch: nothing of the size of its pairs stays."""
+    cases = _cases(batch, rules, design.bits)
+    sums = [
+        audit.audited(case, trace.where, _by_floats(trace.query, trace.key, cut, trace.where))
+        for case, trace, (cut, _) in zip(cases, batch, rules, strict=True)
+    ]
     cycles, kept = _beside(cases)
     counts = accelerator.count(
         bitserial.cycles_at(cycles, design.per_cycle), kept, design.tile, cases[0].query.shape[-1]
     )
     pairs = np.sum([audit.histogram(case.run, design.bits) for case in cases], 0)
-    return Part(counts, pairs, audit.total(sums), cases if whole else [])
+    return Part(counts, pairs, audit.total(sums))
 
 
 @jax.jit

@@ -102,6 +102,7 @@ class Study:
       penalties: weights lambda of L0 in the loss, a learned point each.
       seeds: of trainings.
       traced: test examples whose queries and keys go through the accelerator.
+      swept: of them, those that the sweep and the other ways of pruning take, which cost most.
       resamples: of the bootstrap.
 
     Raises:
@@ -112,6 +113,7 @@ class Study:
     penalties: tuple[float, ...] = (0.1,)
     seeds: tuple[int, ...] = (0,)
     traced: int = 64
+    swept: int = 16
     resamples: int = 2000
 
     def __post_init__(self) -> None:
@@ -122,6 +124,7 @@ class Study:
         for seed in self.seeds:
             integer("study.seeds", seed, 0, 1 << 31)
         integer("study.traced", self.traced, 1, 1 << 20)
+        integer("study.swept", self.swept, 1, 1 << 20)
         integer("study.resamples", self.resamples, 100, 1 << 20)
 
 

@@ -31,6 +31,7 @@ from anaxon.runs.error_networks import Placed, trained
 from anaxon.runs.error_settings import Settings
 from anaxon.runs.folder import REPORT, RunFolder
 
+BASES = ("uniform", "tensor", "layer")  # choices of windows that the others are compared with, on the same chips
 KURTOSIS = 0.5  # of the results, from which the Gaussian prediction is no longer trusted
 read = error_settings.read
 
@@ -143,10 +144,11 @@ def _tuned(
         folder.chunks("windows"), progress,
     )  # fmt: skip
     for row in found["rows"]:
-        name = f"{row['budget']:g}/{row['choice']}"
-        error, base = chips[f"error/{name}"], chips[f"error/{row['budget']:g}/uniform"]
+        budget = f"{row['budget']:g}"
+        name = f"{budget}/{row['choice']}"
+        error = chips[f"error/{name}"]
         row["sampled"] = statistics.mean_over(error, "chips").as_json()
-        row["ratio"] = _ratio(error, base)
+        row["of"] = {base: _ratio(error, chips[f"error/{budget}/{base}"]) for base in BASES}
         row["accuracy"] = statistics.mean_over(chips[f"accuracy/{name}"], "chips").as_json()
     windows = {k: {p: np.asarray(v).reshape(-1) for p, v in w.items()} for k, w in found.pop("windows").items()}
     rows = {f"windows/{k}/{p}": v for k, w in windows.items() for p, v in w.items()}
@@ -203,7 +205,7 @@ def summary(written: dict[str, Any], path: Path, console: Console) -> None:
     tuned = Table("power", "windows", "error, predicted", "sampled", "of uniform", "accuracy", box=None, pad_edge=False)
     for row in written["tuned"]["rows"]:
         tuned.add_row(f"{row['budget']:.0%}", row["choice"], f"{row['predicted']:.4g}", f"{row['sampled']['mean']:.4g}",
-                      f"{row['ratio']['mean']:.2f}", f"{row['accuracy']['mean']:.1%}")  # fmt: skip
+                      f"{row['of']['uniform']['mean']:.2f}", f"{row['accuracy']['mean']:.1%}")  # fmt: skip
     console.print(tuned)
     console.print(f"Data: {written['data']['name']}. Mean squared errors of logits.")
     for kind, why in written["delta"]["skipped"].items():
