@@ -17,8 +17,8 @@ CAPTIONS = {
     "reads all.",
     "cumulative": "How many of the pruned pairs are decided by so many bits.",
     "history": "Thresholds start where calibration prunes the configured share.",
-    "sweep": "At the learned point, all layers, `study.swept` examples: cycle simulation with queues; bars are from the "
-    "10 % to the 90 % quantile of single examples.",
+    "sweep": "At the learned point, all layers, `study.swept` examples: cycle simulation with queues; bars are from "
+    "the 10 % to the 90 % quantile of single examples.",
 }
 POINT = ["thresholds", "quality", "difference, 95 %", "on integers", "less float, 95 %", "pruned", "emptied rows",
          "cycles", "bits", "speed-up", "pruning only", "bound", "energy ratio", "pruning only",
@@ -219,8 +219,8 @@ def _rivals(task: dict[str, Any], number: int) -> str:
         return "<p>Not simulated: scores of more than 32 bits.</p>"
     rows = [[names[r["mode"]], html.percent(r["pruning_rate"]), html.percent(r["dropped"]), f"{r['mean_bits']:.1f}",
              f"{r['speed_up']:.2f}", f"{r['energy_ratio']:.2f}"] for r in point["rivals"]]  # fmt: skip
-    words = (f"<p>All layers, `study.swept` traced examples of {escape(task['name'])}, each layer at about the share that its "
-             "learned threshold keeps. They stand for the ideas of SpAtten, Sanger and PADE on "
+    words = (f"<p>All layers, `study.swept` examples of {escape(task['name'])}, each layer at about the share that "
+             "its learned threshold keeps. They stand for the ideas of SpAtten, Sanger and PADE on "
              "this tile, not for those machines. Weight dropped: the dense softmax's weight of what is pruned, mean "
              "over rows; the model was trained for the learned thresholds only, and the quality of the others was "
              "not measured.</p>")  # fmt: skip
