@@ -2,7 +2,8 @@
 
 import pytest
 
-# Tests that repeat a kind at the price of one more large program to compile: they run with the slow ones.
+# Tests that repeat a kind, or whose parts others test, at the price of one more large program to compile: they run with
+# the slow ones.
 REPEATS = """
     test_ramp.py::test_every_array_of_a_stack_has_its_own_ramp[batched]
     test_ramp.py::test_rows_of_one_array_have_ranges_of_their_own
@@ -74,6 +75,38 @@ REPEATS = """
     test_observe.py::test_a_ramp_disturbs_too
     test_train.py::test_what_is_restored_may_go_on_on_any_device
     test_memory_network.py::test_forward_against_the_equations[dense--inf]
+    test_linearised.py::test_variance_of_many_chips[recurrent-programming]
+    test_predict.py::test_values_that_meet_again[both sides]
+    test_in_memory.py::test_the_table_of_comparator_noise[0.02-0.111-0.128]
+    test_vcm_layer.py::test_relative_errors_are_the_published_ones[256-4]
+    test_low_rank.py::test_products_of_values
+    test_random_products.py::test_a_product_is_still_a_function_of_its_factors[False]
+    test_rounding.py::test_codes_of_a_column[0.51-24]
+    test_joint.py::test_covariance_of_all_results_is_that_of_many_chips[0.003-0.003]
+    test_ramp.py::test_every_array_of_a_stack_has_its_own_ramp[indexed]
+    test_predict.py::test_devices[clipped]
+    test_windows.py::test_inputs_are_encoded_as_their_windows_would_be[plane]
+    test_texts.py::test_splits_of_the_package[20newsgroups-20-11266-7521]
+    test_ramp.py::test_a_plain_flax_lstm_has_its_gates_in_the_converter[float]
+    test_in_memory.py::test_devices_predicted_errors_and_guard_bands[VCM]
+    test_layers.py::test_ideal_hardware_is_bit_identical_and_8_bits_are_close[equinox MLP]
+    test_in_memory.py::test_all_bits_without_noise_lose_nothing[round]
+    test_array_ranges.py::test_an_axis_of_one_is_common[slices]
+    test_gaussian.py::test_moments_of_stuck_cells_are_those_of_many[False]
+    test_control.py::test_gradients_through_library_rules[gelu]
+    test_table.py::test_samples_equal_the_other_simulators[pcm_hermes]
+    test_windows.py::test_inputs_are_encoded_as_their_windows_would_be[depthwise]
+    test_control.py::test_both_sides_need_a_bidirectional_array[_inner_gradient_of_scan]
+    test_ramp_column.py::test_errors_walk_from_the_start_or_from_the_centre[8]
+    test_predict.py::test_convolutions_with_pooling_and_relu
+    test_random_products.py::test_scatters_and_updates_are_linear
+    test_rounding.py::test_gradients_are_those_of_white_noise
+    test_linearised.py::test_converters_are_accounted_for
+    test_gradients.py::test_gradient_is_that_of_the_dithered_loss[weight, vcm]
+    test_tune.py::test_the_optimum_is_the_optimum[column]
+    test_ramp.py::test_errors_are_of_the_ramp_and_common_to_its_neurons
+    test_linearised.py::test_variance_of_many_chips[attentive-reading]
+    test_ramp.py::test_a_function_that_turns_counts_up_and_down_in_a_network[gelu]
     test_prng.py::test_normals_are_the_same_numbers_on_a_cpu_and_an_accelerator[1]
 """
 

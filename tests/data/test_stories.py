@@ -168,7 +168,7 @@ def test_questions_as_arrays():
     np.testing.assert_array_equal(found.valid, [2, 3])
     np.testing.assert_array_equal(found.supports, [1, 1])
     assert not found.memories[0, 2].any()
-    assert story_questions.ceiling(found, 3) == pytest.approx(1 - 2 / 15)
+    assert story_questions.ceiling(found.supports, found.valid, 3) == pytest.approx(1 - 2 / 15)
     assert story_questions.questions(some, known, memories=2).valid.max() == 2
     with pytest.raises(ValueError, match="'hallway' is not in it"):
         story_questions.questions(some, tuple(w for w in known if w != "hallway"))
