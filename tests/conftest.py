@@ -83,7 +83,6 @@ REPEATS = """
     test_random_products.py::test_a_product_is_still_a_function_of_its_factors[False]
     test_rounding.py::test_codes_of_a_column[0.51-24]
     test_joint.py::test_covariance_of_all_results_is_that_of_many_chips[0.003-0.003]
-    test_ramp.py::test_every_array_of_a_stack_has_its_own_ramp[indexed]
     test_predict.py::test_devices[clipped]
     test_windows.py::test_inputs_are_encoded_as_their_windows_would_be[plane]
     test_texts.py::test_splits_of_the_package[20newsgroups-20-11266-7521]
@@ -103,10 +102,8 @@ REPEATS = """
     test_rounding.py::test_gradients_are_those_of_white_noise
     test_linearised.py::test_converters_are_accounted_for
     test_gradients.py::test_gradient_is_that_of_the_dithered_loss[weight, vcm]
-    test_tune.py::test_the_optimum_is_the_optimum[column]
     test_ramp.py::test_errors_are_of_the_ramp_and_common_to_its_neurons
     test_linearised.py::test_variance_of_many_chips[attentive-reading]
-    test_ramp.py::test_a_function_that_turns_counts_up_and_down_in_a_network[gelu]
     test_prng.py::test_normals_are_the_same_numbers_on_a_cpu_and_an_accelerator[1]
 """
 
