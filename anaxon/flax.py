@@ -11,7 +11,7 @@ from flax import nnx
 
 from anaxon import attention
 from anaxon.check import require
-from anaxon.models.attention_traces import Trace, attentions, capture, quantile_cuts
+from anaxon.models.attention_traces import Trace, attentions, capture, quantile_cuts, valid_pairs
 from anaxon.types import Array, ArrayLike, PyTree
 
 
@@ -171,7 +171,7 @@ class PrunedAttention(nnx.Module):
         dtype = dtype or jnp.result_type(query, key, value)
         query, key, value = (jnp.asarray(a, dtype) for a in (query, key, value))
         x = attention.scores(query, key, bias=bias, precision=precision)
-        where = _where(mask, x.shape[-2:], is_causal)
+        where = valid_pairs(query, key, mask, is_causal)
         self._report(x, where)
         weights = self._softmax()(x, self._threshold(x), where)
         if module is not None:
@@ -278,15 +278,6 @@ def _pruned(model: nnx.Module) -> dict[str, PrunedAttention]:
     }
     require(len(found) > 0, "model", type(model).__name__, "a model with a PrunedAttention as an attention_fn")
     return found
-
-
-def _where(mask: Array | None, lengths: tuple[int, ...], is_causal: bool) -> Array | None:
-    """Flax's masks (numbers or booleans) as booleans; None if nothing is masked."""
-    where = None if mask is None else jnp.asarray(mask).astype(bool)
-    if not is_causal:
-        return where
-    causal = jnp.tril(jnp.ones(lengths, bool))
-    return causal if where is None else where & causal
 
 
 def _key(rng: Array | None) -> Array:

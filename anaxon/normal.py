@@ -100,40 +100,6 @@ def clip_moments(form: Clip, mean: Array, variance: Array) -> Moments:
                    scale * jnp.stack(slopes)[:, None])  # fmt: skip
 
 
-def relu_covariance(mean: tuple[Array, Array], variance: tuple[Array, Array], block: Array) -> Array:
-    """`Cov(max(X, 0), max(Y, 0))` of normal pairs of covariance `block`: the sum of the Hermite series.
-
-    With scores a, b, their correlation r and `L = P(X > 0, Y > 0)`, `E = (E X E Y + c) L + E X s_y phi(b) Phi((a - r b)
-    / q) + E Y s_x phi(a) Phi((b - r a) / q) + s_x s_y q^2 phi_2(a, b)`, `q^2 = 1 - r^2` (the arcsine form at means of
-    0; Rosenbaum, J. R. Statist. Soc. B 23, 405, 1961). The bivariate probability is an integral over the angle
-    (Drezner and Wesolowsky 1990), to 1e-12 for correlations up to 0.99.
-
-    Args:
-      mean, variance: of X and of Y, variances above 0.
-      block: of the same shape, `|block| < s_x s_y`.
-    """
-    (m, n), (s, t) = mean, (jnp.sqrt(v) for v in variance)
-    a, b, r = m / s, n / t, block / (s * t)
-    q2 = 1.0 - r**2
-    both = _quadrant(a, b, r)
-    density = lambda x: jnp.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)  # noqa: E731
-    joint = jnp.exp(-(a**2 - 2 * r * a * b + b**2) / (2 * q2)) / (2 * math.pi * jnp.sqrt(q2))
-    sides = m * t * density(b) * ndtr((a - r * b) / jnp.sqrt(q2)) + n * s * density(a) * ndtr(
-        (b - r * a) / jnp.sqrt(q2)
-    )
-    alone = [x * ndtr(x / w) + w * density(x / w) for x, w in ((m, s), (n, t))]
-    return (m * n + block) * both + sides + s * t * q2 * joint - alone[0] * alone[1]
-
-
-def _quadrant(a: Array, b: Array, r: Array) -> Array:
-    """`P(Z < a, Z' < b)` of standard normals of correlation r."""
-    nodes, weights = (jnp.asarray(x, r.dtype) for x in np.polynomial.legendre.leggauss(48))
-    half = jnp.arcsin(r) / 2
-    angle = half * (1.0 + nodes.reshape(-1, *(1,) * r.ndim))
-    exponent = -(a**2 + b**2 - 2 * a * b * jnp.sin(angle)) / (2 * jnp.cos(angle) ** 2)
-    return ndtr(a) * ndtr(b) + half * jnp.tensordot(weights, jnp.exp(exponent), 1) / (2 * math.pi)
-
-
 def folded_mean(mean: Array, variance: Array) -> Array:
     """`E |X|`."""
     return 2 * clip_moments(Clip(low=0.0), mean, variance).mean[0] - mean

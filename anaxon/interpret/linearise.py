@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from anaxon.check import integer
 from anaxon.crossbar import array as xbar
 from anaxon.device.moments import PairMoments
 from anaxon.interpret import analog as simulation
@@ -140,7 +141,7 @@ def linearised(fn: Callable[..., Array], probes: int = 0) -> Callable[..., Sprea
         chip = mean_chip(plan, params)
         return jax.lax.map(lambda xs: _one(fn, chip, jax.tree.map(lambda x: x[None], xs), probes), inputs)
 
-    _check_probes(probes)
+    integer("probes", probes, 0, 2**16)
     return checked(fn, mapped)
 
 
@@ -154,11 +155,6 @@ def mean_result(fn: Callable[..., Array]) -> Callable[..., Array]:
         return simulation.walked(fn, quiet, chip, None, *inputs)
 
     return run
-
-
-def _check_probes(probes: int) -> None:
-    if not isinstance(probes, int) or isinstance(probes, bool) or probes < 0:
-        raise ValueError(f"probes: expected a number of them, 0 for slopes at the mean; got {probes!r}")
 
 
 def pulled(fn: Callable, chip: Chip, inputs: tuple, probes: int = 0) -> tuple[Array, Callable, dict[str, PairMoments]]:

@@ -155,7 +155,7 @@ def attentions(model: nnx.Module) -> dict[str, nnx.MultiHeadAttention]:
 
 
 def valid_pairs(query: Array, key: Array, mask: Array | None, causal: bool) -> Array:
-    """True where both are valid; all pairs without a mask."""
+    """True where both are valid, from Flax's masks (numbers or booleans); all pairs without one."""
     (*lead, queries, _, _), keys = query.shape, key.shape[-3]
-    where = jnp.ones((*lead, 1, queries, keys), bool) if mask is None else mask.astype(bool)
+    where = jnp.ones((*lead, 1, queries, keys), bool) if mask is None else jnp.asarray(mask).astype(bool)
     return where & jnp.tri(queries, keys, dtype=bool) if causal else where

@@ -97,5 +97,5 @@ def test_saturation_passes_its_average_slope():
 
 
 def test_a_number_of_probes():
-    with pytest.raises(ValueError, match="probes: expected a number of them"):
+    with pytest.raises(ValueError, match="probes: expected an integer from 0"):
         ax.linearised(deep, 1.5)
