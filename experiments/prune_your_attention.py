@@ -36,5 +36,7 @@ print(f"{1 - run.kept.mean():.1%} pruned, {run.cycles.mean():.2f} of 6 cycles a 
 # %%
 costs = load_accelerator()
 row = accelerator.account(run.cycles, run.kept, tile=Tile.area_efficient(), costs=costs.costs, head=64)[0]
-print(f"{row.cycles} cycles, the baseline {row.baseline_cycles}: {row.speed_up:.2f}x; energy {row.energy_ratio:.2f}x less")
+print(
+    f"{row.cycles} cycles, the baseline {row.baseline_cycles}: {row.speed_up:.2f}x; {row.energy_ratio:.2f}x less energy"
+)
 print(costs)

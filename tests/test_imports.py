@@ -31,7 +31,7 @@ LAYERS = {
     6: {"flax", "training", "models", "data", "decoding", "report", "cli", "runs", "__main__"},
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
-KERNEL_USERS = {"anaxon.crossbar.array", "anaxon.attention.bitserial"}
+KERNEL_USERS = {"anaxon.crossbar.array", "anaxon.attention.bitserial", "anaxon.attention.pipeline"}
 
 
 def module_of(path):

@@ -10,7 +10,6 @@ B = 1: `t_B = ceil(t_1 / B)` (T8). All U_t are products of the query with bit pl
 through.
 """
 
-import importlib.util
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import ndtr
 
+from anaxon.attention.gpu import capability
 from anaxon.attention.integers import BITS, LOW, Integers, Wide, added, at_least, is_wide, zeros
 from anaxon.attention.operands import MARGINS, as_integers, as_threshold, check_head, check_settings, leading_axes, led
 from anaxon.attention.planes import FORMS, known_bits, plane, plane_product, schedule, signs, widest_plane
@@ -207,12 +207,11 @@ def fused(
 
 def _has_kernel(query: Array, key: Array, bits: int) -> bool:
     """Whether the kernel takes these operands, and this process has a GPU and a jax to run it."""
-    if jax.default_backend() != "gpu" or importlib.util.find_spec("jax.experimental.pallas.triton") is None:
+    if (found := capability()) is None:
         return False
     from anaxon.kernels import termination
 
-    capability = str(getattr(jax.devices()[0], "compute_capability", "none"))
-    return termination.takes(query.shape, key.shape, bits, capability) and not is_wide(query.shape[-1], bits)
+    return termination.takes(query.shape, key.shape, bits, found) and not is_wide(query.shape[-1], bits)
 
 
 @partial(jax.jit, static_argnames=("lead", "bits", "per_cycle", "form", "margin"))

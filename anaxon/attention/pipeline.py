@@ -6,18 +6,18 @@ units in turn; it may have popped survivors of a query before all of that query'
 one where no older waits. It sees a push in the cycle after it, and a row ends one cycle after its last decision.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from anaxon.attention import tile_cycles
+from anaxon.attention.gpu import capability
 from anaxon.attention.tile import BARRIERS, Tile
+from anaxon.attention.tile_cycles import BITS, END, Lists, Outcome, slot_cycles
 from anaxon.types import Array
-
-_BITS = 6  # of a slot's code below its row: up to 31 cycles, and whether it survives
-_END = 2**24  # the row of what is not there
-UNROLL = 2  # cycles in one iteration of the loop; what has ended stays as it is
 
 
 class Run(NamedTuple):
@@ -39,24 +39,6 @@ class Run(NamedTuple):
     def utilisation(self) -> Array:
         """Share of the cycles in which the back end took a survivor, `[...]`."""
         return self.popped / jnp.maximum(self.cycles, 1)
-
-
-class _State(NamedTuple):
-    """One head between two cycles; `[units]` but for the last six."""
-
-    at: Array  # slots that the unit has finished
-    slot: Array  # the one it is at, as a code
-    left: Array  # cycles that it still needs; 0 while its survivor is held back
-    pushed: Array
-    popped: Array
-    busy: Array
-    stalls: Array
-    turn: Array  # the unit that the back end looks at first
-    row: Array  # rows with survivors that were normalised
-    blocked: Array  # cycles that the back end still normalises
-    cycle: Array
-    front: Array  # the last cycle in which a unit did anything
-    back: Array  # the last cycle of the back end
 
 
 def simulate(cycles: Array, kept: Array, tile: Tile, head: int | None = None) -> Run:
@@ -83,7 +65,7 @@ class Streams(NamedTuple):
 
     Attributes:
       slots: of each unit without the masked ones, `row * 64 + cycles * 2 + kept`, `[..., units, slots + 1]`; lists end
-        with the row `_END`.
+        with the row `END`.
       survivors: rows of each unit's survivors, likewise.
       rows: those with survivors, `[..., q + 1]`; only where rows are normalised in order.
     """
@@ -135,18 +117,45 @@ def _heads(
     order: Streams, every: Array, least: Array, fifo: Array, barrier: Array, *, pops: int, row_cycles: int
 ) -> Run:
     """Heads `[head, ...]`."""
-    time = _cost(order.slots)
+    time = slot_cycles(order.slots)
     cost = jnp.where(time > 0, jnp.maximum(-(-time // every), least), 0)
     order = order._replace(slots=order.slots + ((cost - time) << 1))
-    done = jax.vmap(lambda one: _head(one, fifo, barrier, pops, row_cycles))(order)
-    return done._replace(cycles=jnp.where(done.busy.sum(-1) > 0, done.cycles, 0))
+    walk = partial(tile_cycles.walked, units=order.slots.shape[1], pops=pops, row_cycles=row_cycles)
+    looped = lambda order, *modes: walk(_lists(order), order.slots.shape[:2], *modes)  # noqa: E731
+    cuda = {"cuda": partial(fused, walk=walk)} if _has_kernel(order) else {}
+    cycles, busy, stalls, popped = jax.lax.platform_dependent(order, fifo, barrier, **cuda, default=looped)
+    return Run(jnp.where(jnp.sum(busy, -1) > 0, cycles, 0), busy, stalls, popped)
+
+
+def fused(order: Streams, *modes: Array, walk: Callable[..., Outcome], interpret: bool = False) -> Outcome:
+    """`walk` as one GPU kernel; interpreted, it runs anywhere."""
+    from anaxon.kernels import pipeline  # it takes a while to import
+
+    return pipeline.walked(*order, jnp.stack(modes), walk=walk, ends=(END << BITS, END), interpret=interpret)
+
+
+def _has_kernel(order: Streams) -> bool:
+    """Whether the kernel takes lists of this size, and this process has a GPU and a jax to run it."""
+    if (found := capability()) is None:
+        return False
+    from anaxon.kernels import pipeline
+
+    return pipeline.takes(order.slots.shape, found)
+
+
+def _lists(order: Streams) -> Lists:
+    """Gathers from arrays."""
+    of_units, of_heads = (jnp.vectorize(lambda table, index: table.at[index].get(mode="clip"), signature=signature)
+                          for signature in ("(n),()->()", "(n),(m)->(m)"))  # fmt: skip
+    row = None if order.rows is None else partial(of_heads, order.rows)
+    return Lists(partial(of_units, order.slots), partial(of_units, order.survivors), row)
 
 
 def _streams(cycles: Array, kept: Array, units: int, in_order: bool) -> Streams:
     """One head `[q, k]`."""
     q, k = cycles.shape
     row = jnp.broadcast_to(jnp.arange(q, dtype=jnp.int32)[:, None], cycles.shape)
-    code = (row << _BITS) | (cycles.astype(jnp.int32) << 1) | kept
+    code = (row << BITS) | (cycles.astype(jnp.int32) << 1) | kept
     values, there = (
         jnp.pad(jnp.stack(pair), ((0, 0), (0, 0), (0, -k % units)))
         .reshape(2, q, -1, units)
@@ -154,8 +163,8 @@ def _streams(cycles: Array, kept: Array, units: int, in_order: bool) -> Streams:
         .reshape(2, units, -1)
         for pair in ([code, row], [cycles > 0, kept])
     )
-    slots, survivors = _compact(values, there, jnp.array([_END << _BITS, _END], jnp.int32)[:, None])
-    rows = _compact(row[:, 0], jnp.any(kept, 1), jnp.int32(_END)) if in_order else None
+    slots, survivors = _compact(values, there, jnp.array([END << BITS, END], jnp.int32)[:, None])
+    rows = _compact(row[:, 0], jnp.any(kept, 1), jnp.int32(END)) if in_order else None
     return Streams(slots, survivors, rows)
 
 
@@ -166,93 +175,3 @@ def _compact(values: Array, mask: Array, end: Array) -> Array:
     empty = jnp.broadcast_to(end[..., None], (*values.shape[:-1], size + 1)).astype(jnp.int32)
     put = jnp.vectorize(lambda e, at, v: e.at[at].set(v, mode="drop"), signature="(m),(n),(n)->(m)")
     return put(empty, place, values)
-
-
-def _head(order: Streams, fifo: Array, barrier: Array, pops: int, row_cycles: int) -> Run:
-    """One head, until nothing is left to do."""
-    slots, survivors, rows = order
-    none, zero = jnp.zeros(slots.shape[0], jnp.int32), jnp.int32(0)
-    first = slots[:, 0]
-    begin = _State(none, first, _cost(first), none, none, none, none, *(zero,) * 6)
-
-    def unfinished(s: _State) -> Array:
-        more = jnp.any(s.slot >> _BITS < _END) | jnp.any(s.pushed > s.popped)
-        return more | (rows[s.row] < _END) | (s.blocked > 0) if rows is not None else more
-
-    def advance(s: _State) -> _State:
-        for _ in range(UNROLL):
-            after = _back(s, survivors, rows, row_cycles, pops)
-            s = _front(s, after, slots, fifo, barrier)
-        return s
-
-    last = jax.lax.while_loop(unfinished, advance, begin)
-    return Run(jnp.maximum(last.front + 1, last.back), last.busy, last.stalls, jnp.sum(last.popped))
-
-
-def _back(s: _State, survivors: Array, rows: Array | None, row_cycles: int, pops: int) -> _State:
-    """The back end's part of a cycle: it pops what was pushed before, or normalises the oldest row once it is whole."""
-    cycle, unit = s.cycle + 1, jnp.arange(len(s.at))
-    row, blocked, free = s.row, s.blocked, True
-    if rows is not None:
-        undone = jnp.minimum(jnp.min(s.slot >> _BITS), jnp.min(_queued(s, s.popped, survivors)))
-        whole = (blocked == 0) & (rows[row] < undone)
-        row, blocked = row + whole, jnp.where(whole, row_cycles, blocked)
-        free = blocked == 0
-        blocked = jnp.maximum(blocked - 1, 0)
-    popped, turn = s.popped, s.turn
-    for _ in range(pops):
-        rows_queued = _queued(s, popped, survivors)
-        oldest = jnp.min(rows_queued)
-        take = (oldest < _END) & free
-        behind = jnp.where(unit >= turn, unit - turn, unit - turn + len(unit))
-        behind = jnp.where((rows_queued == oldest) & take, behind, len(unit))
-        nearest = jnp.min(behind)
-        popped = popped + ((behind == nearest) & take)
-        turn = jnp.where(take, (turn + nearest + 1) % len(unit), turn)
-    active = jnp.any(popped > s.popped) | ~jnp.asarray(free)
-    back = jnp.where(active, cycle, s.back)
-    return s._replace(popped=popped, turn=turn, row=row, blocked=blocked, cycle=cycle, back=back)
-
-
-def _front(before: _State, s: _State, slots: Array, fifo: Array, barrier: Array) -> _State:
-    """The units' part of a cycle, after the back end's."""
-    row, held = before.slot >> _BITS, s.left == 0
-    left = s.left - ~held
-    room = (s.slot & 1 == 0) | (s.pushed - s.popped < fifo)
-    ends = (left == 0) & room  # its slot, if it is let go on
-    following = _at(slots, s.at + ends)
-    go = (row < _END) & _released(row, jnp.where(ends, following >> _BITS, row), barrier)
-    ends = ends & go
-    slot = jnp.where(ends, following, s.slot)
-    return s._replace(
-        at=s.at + ends,
-        slot=slot,
-        left=jnp.where(ends, _cost(slot), jnp.where(go, left, s.left)),
-        pushed=s.pushed + (ends & (s.slot & 1 == 1)),
-        busy=s.busy + (go & ~held),
-        stalls=s.stalls + (go & held),
-        front=jnp.where(jnp.any(go), s.cycle, s.front),
-    )
-
-
-def _released(row: Array, after: Array, barrier: Array) -> Array:
-    """Which units may work on their row; `after` is the row that each is at once this cycle is over."""
-    oldest = jnp.min(row)
-    working, unit = row == oldest, jnp.arange(len(row))
-    behind = unit > jnp.max(jnp.where(working, unit, -1))
-    rippled = behind & (row <= jnp.min(jnp.where(working, after, row)))
-    return working | (barrier == BARRIERS.index("none")) | (barrier == BARRIERS.index("rippled")) & rippled
-
-
-def _queued(s: _State, popped: Array, survivors: Array) -> Array:
-    """The rows at the FIFOs' heads."""
-    return jnp.where(s.pushed > popped, _at(survivors, popped), _END)
-
-
-def _at(table: Array, index: Array) -> Array:
-    return jnp.take_along_axis(table, index[:, None], 1, mode="clip")[:, 0]
-
-
-def _cost(slot: Array) -> Array:
-    """Cycles of a slot."""
-    return slot >> 1 & 2 ** (_BITS - 1) - 1

@@ -208,7 +208,7 @@ def pruned(
 def quantile_threshold(
     x: ArrayLike | Sequence[ArrayLike],
     rate: ArrayLike,
-    where: ArrayLike | Sequence[ArrayLike] | None = None,
+    where: ArrayLike | Sequence[ArrayLike | None] | None = None,
     *,
     per_head: bool = False,
 ) -> np.ndarray:
@@ -230,31 +230,54 @@ def quantile_threshold(
     """
     rates = np.asarray(rate, np.float64)
     require(np.all((rates >= 0) & (rates <= 1)), "rate", rate, "shares from 0 to 1")
-    arrays: list[Any] = list(x) if isinstance(x, list | tuple) else [x]
+    arrays = [_placed(a) for a in (x if isinstance(x, list | tuple) else [x])]
     masks: list[Any] = list(where) if isinstance(where, list | tuple) else [where] * len(arrays)
     require(len(masks) == len(arrays), "where", f"{len(masks)} masks", f"one for each of {len(arrays)} arrays")
     require(len(arrays) > 0, "x", "no scores", "at least one array")
-    pairs = [_host(a, m) for a, m in zip(arrays, masks, strict=True)]
+    pairs = [(a, _mask(a, m)) for a, m in zip(arrays, masks, strict=True)]
     if not per_head:
-        return _cut(np.concatenate([a[m] for a, m in pairs]), rates)
-    heads = range(pairs[0][0].shape[-3])
-    of_head = [np.concatenate([a[..., h, :, :][m[..., h, :, :]] for a, m in pairs]) for h in heads]
-    return np.stack([_cut(a, rates) for a in of_head], -1)
+        return _cut(pairs, rates)
+    heads = range(np.shape(arrays[0])[-3])
+    return np.stack([_cut([(a[..., h, :, :], m[..., h, :, :]) for a, m in pairs], rates) for h in heads], -1)
 
 
-def _cut(values: np.ndarray, rates: np.ndarray) -> np.ndarray:
-    require(values.size > 0, "where", "no valid score", "at least one")
-    require(not np.isnan(values).any(), "x", "NaN", "scores that are numbers")
-    ranks = np.floor(rates * values.size + 0.5).astype(np.int64)
-    inner = np.minimum(ranks, values.size - 1)
-    ordered = np.partition(values, np.unique(inner))
-    above = np.nextafter(values.max(), np.float32(np.inf))  # where nothing is to be kept
-    return np.where(ranks == values.size, above, ordered[inner]).astype(np.float32)
+Masked = list[tuple[Any, Any]]  # scores, and whether each is valid
 
 
-def _host(x: ArrayLike, where: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
-    a = np.asarray(x, np.float32)
-    return a, np.broadcast_to(True if where is None else np.asarray(where).astype(bool), a.shape)
+def _cut(pairs: Masked, rates: np.ndarray) -> np.ndarray:
+    size = int(sum(m.sum() for _, m in pairs))
+    require(size > 0, "where", "no valid score", "at least one")
+    ranks = np.floor(rates * size + 0.5).astype(np.int64)
+    places = np.append(np.minimum(ranks, size - 1), size - 1)
+    found = _in_order(pairs, places)
+    require(not np.isnan(found[-1]), "x", "NaN", "scores that are numbers")  # NaN comes last
+    above = np.nextafter(found[-1], np.float32(np.inf))  # where nothing is to be kept
+    return np.where(ranks == size, above, found[:-1].reshape(ranks.shape)).astype(np.float32)
+
+
+def _in_order(pairs: Masked, places: np.ndarray) -> np.ndarray:
+    """Of all valid scores, those that would be at `places` if they were sorted."""
+    if all(isinstance(x, np.ndarray) for pair in pairs for x in pair):
+        return np.partition(np.concatenate([a[m] for a, m in pairs]), np.unique(places))[places]
+    return np.asarray(_sorted(pairs)[places])
+
+
+@jax.jit
+def _sorted(pairs: Masked) -> Array:
+    """All on an accelerator, whose sorting is fast; what is not valid is behind."""
+    return jnp.sort(jnp.concatenate([jnp.where(m, a, jnp.inf).ravel() for a, m in pairs]))
+
+
+def _placed(x: ArrayLike) -> Any:
+    """Float32 where it is: a CPU's arrays on the host."""
+    if isinstance(x, jax.Array) and all(d.platform != "cpu" for d in x.devices()):
+        return jnp.asarray(x, jnp.float32)
+    return np.asarray(x, np.float32)
+
+
+def _mask(x: Any, where: ArrayLike | None) -> Any:
+    of = np if isinstance(x, np.ndarray) else jnp
+    return of.broadcast_to(of.asarray(True if where is None else where).astype(bool), x.shape)
 
 
 def _softmax(x: Array, where: Array, sink: float = -math.inf) -> Array:

@@ -119,13 +119,21 @@ def quantile_cuts(
       batches: of `capture`.
       rate, per_head: as those of `attention.quantile_threshold`, which says what is raised, too.
     """
-    found: dict[str, list[tuple[Array, Array | None]]] = {}
+    found: dict[str, list[Trace]] = {}
     for batch in batches:
         for name, t in batch.items():
-            x = attention.scores(t.query, t.key, bias=t.bias)
-            found.setdefault(name.split("#")[0], []).append((x, t.where))
-    cut = lambda x, where: attention.quantile_threshold(x, rate, where, per_head=per_head)  # noqa: E731
-    return {path: cut(*map(list, zip(*pairs, strict=True))) for path, pairs in found.items()}
+            found.setdefault(name.split("#")[0], []).append(t)
+
+    def cut(traces: list[Trace]) -> np.ndarray:  # scores of one attention at a time
+        x = [_scores(t.query, t.key, t.bias) for t in traces]
+        return attention.quantile_threshold(x, rate, [t.where for t in traces], per_head=per_head)
+
+    return {path: cut(traces) for path, traces in found.items()}
+
+
+@jax.jit
+def _scores(query: Array, key: Array, bias: Array | None) -> Array:
+    return attention.scores(query, key, bias=bias)
 
 
 def steps_of(traces: Sequence[Trace], bits: int) -> tuple[float, float]:
@@ -133,16 +141,19 @@ def steps_of(traces: Sequence[Trace], bits: int) -> tuple[float, float]:
 
     A token is valid that belongs to a valid pair; what stands at padding decides nothing.
     """
-    query, key = (
-        max(_largest(getattr(t, n), t.where, axis) for t in traces) for n, axis in (("query", -1), ("key", -2))
-    )
-    return tuple(float(np.asarray(integers.step_of(top, bits))) for top in (query, key))  # type: ignore[return-value]
+    tops = np.max(jax.device_get([_largest(t.query, t.key, t.where) for t in traces]), 0)
+    return tuple(float(np.asarray(integers.step_of(top, bits))) for top in tops)  # type: ignore[return-value]
 
 
-def _largest(x: Array, where: Array | None, axis: int) -> float:
-    """Of `[batch, length, heads, d]`; `where [batch, 1 or heads, q, k]` has the other side's tokens along `axis`."""
-    valid = True if where is None else jnp.any(where, (1, axis))[..., None, None]
-    return float(jnp.max(jnp.where(valid, jnp.abs(x), 0.0)))
+@jax.jit
+def _largest(query: Array, key: Array, where: Array | None) -> tuple[Array, Array]:
+    """Of `[batch, length, heads, d]`; `where [batch, 1 or heads, q, k]` has the other side's tokens along an axis."""
+
+    def largest(x: Array, other: int) -> Array:
+        valid = True if where is None else jnp.any(where, (1, other))[..., None, None]
+        return jnp.max(jnp.where(valid, jnp.abs(x), 0.0))
+
+    return largest(query, -1), largest(key, -2)
 
 
 def attentions(model: nnx.Module) -> dict[str, nnx.MultiHeadAttention]:

@@ -12,7 +12,7 @@ import scipy.optimize
 from flax import nnx
 
 from anaxon.check import number, require
-from anaxon.data.token_batches import TokenBatch, in_order
+from anaxon.data.token_batches import LENGTHS, TokenBatch, in_order
 from anaxon.models.encoder import Encoder
 from anaxon.types import Array, PyTree
 
@@ -41,14 +41,19 @@ class Classifier(nnx.Module):
 
 
 def outputs(
-    fn: Callable[..., Array], params: PyTree, sequences: Sequence[np.ndarray], tokens: int = 4096
-) -> np.ndarray:  # fmt: skip
+    fn: Callable[..., Array],
+    params: PyTree,
+    sequences: Sequence[np.ndarray],
+    tokens: int = 4096,
+    lengths: Sequence[int] = LENGTHS,
+) -> np.ndarray:
     """What `fn(params, tokens, mask)` gives for each sequence, `[n, ...]`: embeddings, or logits.
 
-    Sequences go through in batches of similar length, about `tokens` tokens each; `fn` is compiled once per shape.
+    Sequences go through in batches of similar length, padded to `lengths`, about `tokens` tokens each; `fn` is compiled
+    once per shape.
     """
     run, found = jax.jit(fn), {}
-    for batch in in_order(sequences, tokens):
+    for batch in in_order(sequences, tokens, lengths):
         rows = np.asarray(run(params, batch.tokens, batch.mask))
         found |= {i: row for row, i in zip(rows, batch.index.tolist(), strict=True) if i >= 0}
     return np.stack([found[i] for i in range(len(sequences))])

@@ -112,7 +112,8 @@ def _learned(made: Prepared, penalty: float) -> Content:
     """Weights and thresholds trained together."""
     training = made.settings.training
     found = learned(made.task, made.dense.model, made.cuts[-1], penalty, training, made.seed, made.progress)
-    arrays, point = _point(made, found.model, whole=True)
+    # what other tiles and other ways of pruning would do is told of one seed
+    arrays, point = _point(made, found.model, whole=made.seed == made.settings.study.seeds[0])
     arrays |= {"loss": found.loss, "share": found.share, "thresholds": found.thresholds}
     return arrays, {"penalty": penalty, "points": [{"penalty": penalty} | point]}
 

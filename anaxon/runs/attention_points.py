@@ -1,7 +1,8 @@
 """What a pruned model is worth and what it costs: quality on all test examples, hardware on traced ones."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -39,33 +40,18 @@ class Measured(NamedTuple):
 
 
 class Bench:
-    """A task's model compiled once for thresholds and weights of any value."""
+    """A task's model compiled once for thresholds, weights and seeds of any value."""
 
     def __init__(self, task: Task, model: nnx.Module) -> None:
-        graphdef, _, rest = nnx.split(model, nnx.Param, ...)
-        self.task, operands, order = task, capture(model), list(attentions(model))
-
-        def run(params: PyTree, batch: Batch) -> tuple[Array, list[threshold.Counts]]:
-            copy = nnx.merge(graphdef, params, rest, copy=True)
-            quality = task.quality(copy(*batch.inputs), jnp.asarray(batch.targets))
-            counts = pruning(copy).counts
-            return quality, [counts[f"{name}/attention_fn"] for name in order]
-
-        def traces(params: PyTree, *inputs: Array) -> list[Trace]:
-            found = operands(params, *inputs)
-            require(len(found) == len(order), "model", f"{len(found)} uses of {len(order)} attentions", "one of each")
-            return [found[name] for name in order]
-
-        # lists in the order of layers: jit sorts dictionaries by name, "blocks/10" before "blocks/2"
-        self._run, self._traces = jax.jit(run), jax.jit(traces)
-        self._integers = jax.jit(self._of_integers, static_argnums=0)
+        self.task = task
+        self._graphdef, _, self._rest = nnx.split(model, nnx.Param, ...)
 
     def measured(self, model: nnx.Module) -> Measured:
         """Quality and counts of the hard rule on the test split; padded rows count for neither."""
         params = nnx.state(model, nnx.Param)
         values, counts = [], []
         for batch in self.task.test:
-            quality, found = self._run(params, batch)
+            quality, found = _tested(params, self._rest, batch, graphdef=self._graphdef, quality=self.task.quality)
             values.append(np.asarray(quality)[batch.index >= 0])
             counts.append([[np.sum(c) for c in layer] for layer in found])  # rows of padding have no pairs
         return Measured(np.concatenate(values), *np.sum(counts, 0).T)
@@ -73,19 +59,47 @@ class Bench:
     def integers(self, model: nnx.Module, steps: list[tuple[float, float]], bits: int) -> np.ndarray:
         """Quality `[items]` with integer queries and keys, pruned by integer thresholds: what the hardware decides."""
         graphdef, state = nnx.split(with_integers(model, thresholds(model), steps, bits))
-        found = [np.asarray(self._integers(graphdef, state, b))[b.index >= 0] for b in self.task.test]
-        return np.concatenate(found)
-
-    def _of_integers(self, graphdef: nnx.GraphDef, state: PyTree, batch: Batch) -> Array:
-        return self.task.quality(nnx.merge(graphdef, state, copy=True)(*batch.inputs), jnp.asarray(batch.targets))
+        run = partial(_of_integers, state, graphdef=graphdef, quality=self.task.quality)
+        return np.concatenate([np.asarray(run(b))[b.index >= 0] for b in self.task.test])
 
     def traces(self, model: nnx.Module, batches: list[Batch]) -> list[list[Trace]]:
-        """Queries, keys and values of every layer, batch by batch, without rows of padding."""
+        """Queries, keys and values of every layer, batch by batch; rows of padding have no valid pair.
+
+        Raises:
+          ValueError: for attentions with a bias, or that are used more than once.
+        """
         params = nnx.state(model, nnx.Param)
-        found = [(b.index >= 0, self._traces(params, *b.inputs)) for b in batches]
-        if any(t.bias is not None for _, layers in found for t in layers):
+        found: list[list[Trace]] = [_traced(params, self._rest, b, graphdef=self._graphdef) for b in batches]
+        if any(t.bias is not None for layers in found for t in layers):
             raise ValueError("model: adds a bias to its scores, which the bit-serial front end has no input for")
-        return [[jax.tree.map(lambda x, v=valid: x[v], t) for t in layers] for valid, layers in found]
+        return found
+
+
+# One program for all seeds. Lists are in the order of layers: jit sorts dictionaries by name, "blocks/10" before
+# "blocks/2".
+
+
+@partial(jax.jit, static_argnames=("graphdef", "quality"))
+def _tested(params: PyTree, rest: PyTree, batch: Batch, *, graphdef: nnx.GraphDef, quality: Callable) -> tuple:
+    model = nnx.merge(graphdef, params, rest, copy=True)
+    found = quality(model(*batch.inputs), jnp.asarray(batch.targets))
+    counts = pruning(model).counts
+    return found, [counts[f"{name}/attention_fn"] for name in attentions(model)]
+
+
+@partial(jax.jit, static_argnames=("graphdef", "quality"))
+def _of_integers(state: PyTree, batch: Batch, *, graphdef: nnx.GraphDef, quality: Callable) -> Array:
+    return quality(nnx.merge(graphdef, state, copy=True)(*batch.inputs), jnp.asarray(batch.targets))
+
+
+@partial(jax.jit, static_argnames="graphdef")
+def _traced(params: PyTree, rest: PyTree, batch: Batch, *, graphdef: nnx.GraphDef) -> list[Trace]:
+    model = nnx.merge(graphdef, params, rest, copy=True)
+    found, names = capture(model)(params, *batch.inputs), list(attentions(model))
+    require(len(found) == len(names), "model", f"{len(found)} uses of {len(names)} attentions", "one of each")
+    valid = (jnp.asarray(batch.index) >= 0)[:, None, None, None]
+    of = lambda t: t._replace(where=valid if t.where is None else t.where & valid)  # noqa: E731
+    return [of(found[name]) for name in names]
 
 
 def thresholds(model: nnx.Module) -> list[float]:
@@ -134,12 +148,11 @@ def hardware(
     `whole` adds the sweep and the other ways of pruning, on fewer of them.
     """
     design, study = settings.accelerator, settings.study
-    traced = lambda count: [padded(x) for x in zip(*bench.traces(model, some(bench.task.test, count)), strict=True)]  # noqa: E731
-    layers = traced(study.traced)
+    layers = _layers(bench, model, study.traced)
     kinds = {"tile": design.tile, "costs": design.table.costs, "head": layers[0][0].query.shape[-1]}
     rules = list(zip(thresholds(model), steps, strict=True))
     found = [_part(batch, rules, design) for batch in zip(*layers, strict=True)]
-    few = zip(*traced(min(study.swept, study.traced)), strict=True) if whole else ()
+    few = zip(*_layers(bench, model, min(study.swept, study.traced)), strict=True) if whole else ()
     cases = [_cases(batch, rules, design.bits) for batch in few]
     pruned_pairs, kept_pairs = np.sum([part.histogram for part in found], 0).tolist()
     return Hardware(
@@ -150,6 +163,15 @@ def hardware(
         histogram={"pruned": pruned_pairs, "kept": kept_pairs},
         audit=audit.total(part.audit for part in found).told(),
     )
+
+
+def _layers(bench: Bench, model: nnx.Module, count: int) -> list[list[Trace]]:
+    """Of each layer, traced test examples in a few batches; an accelerator takes more of them at once."""
+    batches = some(bench.task.test, count)
+    traced = [[jax.tree.map(lambda x, b=b: x[b.index >= 0], t) for t in layers]
+              for b, layers in zip(batches, bench.traces(model, batches), strict=True)]  # fmt: skip
+    most = 2**22 if jax.default_backend() == "cpu" else 2**26
+    return [padded(layer, most) for layer in zip(*traced, strict=True)]
 
 
 class Part(NamedTuple):

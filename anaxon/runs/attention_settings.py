@@ -1,6 +1,7 @@
 """The configuration of an attention job: which model and texts, how thresholds are learned, on which accelerator."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 from anaxon.accelerators import AcceleratorTable, load_accelerator
 from anaxon.attention.integers import BITS, EXACT
 from anaxon.attention.tile import Tile
-from anaxon.check import choice, integer, number
+from anaxon.check import choice, integer, number, require
 from anaxon.data.characters import CharacterData
 from anaxon.data.images import ImageData
 from anaxon.data.texts import SOURCES
+from anaxon.data.token_batches import LENGTHS
 from anaxon.models.causal_lm import CausalSizes
 from anaxon.models.encoder import EncoderSizes
 from anaxon.models.vit import PictureSizes
@@ -28,6 +30,8 @@ class Sentences:
       path: see `data.texts`; None for installed packages.
       train, test: texts of each task.
       length: tokens, beyond which a text is cut.
+      padded: lengths that texts are padded to, the last enough for `length`; few of them are few programs to compile,
+        which takes a GPU longer than the padding.
 
     Raises:
       ValueError: for an unknown source, or a number out of range.
@@ -38,6 +42,7 @@ class Sentences:
     train: int = 4000
     test: int = 1500
     length: int = 64
+    padded: tuple[int, ...] = LENGTHS
 
     def __post_init__(self) -> None:
         for source in self.sources:
@@ -45,6 +50,10 @@ class Sentences:
         integer("data.train", self.train, 16, 1 << 20)
         integer("data.test", self.test, 2, 1 << 20)
         integer("data.length", self.length, 8, 512)
+        for low, high in itertools.pairwise((0, *self.padded)):
+            integer("data.padded", high, low + 1, 512)
+        enough = bool(self.padded) and self.padded[-1] >= self.length
+        require(enough, "data.padded", self.padded, f"lengths up to data.length = {self.length} at least")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -20,6 +20,7 @@ from anaxon.runs.attention_settings import Settings
 from anaxon.types import Array
 
 Epoch = Callable[[np.random.Generator], Iterator["Batch"]]
+Shape = tuple[int, tuple[int, ...]]  # tokens of a batch, lengths of its rows
 Baseline = tuple[str, float]  # what it is called, its quality
 
 
@@ -92,6 +93,11 @@ def nats(logits: Array, symbols: Array) -> Array:
     return CROSS_ENTROPY(logits, symbols).mean(-1)
 
 
+def likelihood(logits: Array, symbols: Array) -> Array:
+    """The mean logarithm of the probability of a sequence's characters."""
+    return -nats(logits, symbols)
+
+
 # Of a vocabulary of 30,522 a few thousand sentences say little, and its optimiser would take most of a step's time.
 FROZEN_EMBEDDINGS = nnx.All(nnx.Param, nnx.Not(nnx.PathContains("embeddings")))
 CROSS_ENTROPY = optax.softmax_cross_entropy_with_integer_labels
@@ -103,17 +109,17 @@ NATS = ("log-likelihood of a character, hundredths of a nat (1 is 1 % of perplex
 
 def _texts(settings: Settings, source: str, seed: int) -> Task:
     data = settings.data
-    found = texts.load(texts.TextData(source, data.path, data.train, data.test))
-    train, test = (minilm.tokenise(split.texts, data.length) for split in (found.train, found.test))
-    labels = found.train.labels
+    asked = texts.TextData(source, data.path, data.train, data.test)
+    found, train, test = _tokenised(asked, data.length)
+    labels, shape = found.train.labels, (settings.training.batch, data.padded)
+    fresh = lambda: Encoder(settings.model, keeping_all, rngs=nnx.Rngs(seed))  # noqa: E731
     return Task(
         name=source,
-        model=_classifier(settings, train, labels, len(found.classes), seed),
-        epoch=lambda rng, t=train, y=labels: (
-            _row(b, y) for b in token_batches.shuffled(t, rng, settings.training.batch)
-        ),
-        ordered=[_row(b, labels) for b in token_batches.in_order(train[:256], settings.training.batch)],
-        test=[_row(b, found.test.labels) for b in token_batches.in_order(test, settings.training.batch)],
+        model=_fitted(fresh(), asked, data.length, shape) if settings.kind == "shared"
+        else nnx.clone(_pretrained(asked, data.length, shape)),
+        epoch=lambda rng: (_row(b, labels) for b in token_batches.shuffled(train, rng, *shape)),
+        ordered=[_row(b, labels) for b in token_batches.in_order(train[:256], *shape)],
+        test=[_row(b, found.test.labels) for b in token_batches.in_order(test, *shape)],
         quality=correct,
         loss=CROSS_ENTROPY,
         unit=POINTS,
@@ -124,16 +130,25 @@ def _texts(settings: Settings, source: str, seed: int) -> Task:
     )  # fmt: skip
 
 
-def _classifier(
-    settings: Settings, train: list[np.ndarray], labels: np.ndarray, classes: int, seed: int
-) -> classify.Classifier:
+@lru_cache(maxsize=1)
+def _tokenised(asked: texts.TextData, length: int) -> tuple[texts.Texts, list[np.ndarray], list[np.ndarray]]:
+    """The same for all seeds."""
+    found = texts.load(asked)
+    return found, minilm.tokenise(found.train.texts, length), minilm.tokenise(found.test.texts, length)
+
+
+@lru_cache(maxsize=1)
+def _pretrained(asked: texts.TextData, length: int, shape: Shape) -> classify.Classifier:
+    return _fitted(minilm.encoder(keeping_all), asked, length, shape)
+
+
+def _fitted(encoder: Encoder, asked: texts.TextData, length: int, shape: Shape) -> classify.Classifier:
     """With a head fitted to the embeddings as they are: of unit length, they would teach a head of zeros nothing."""
-    fresh = settings.kind == "shared"
-    encoder = Encoder(settings.model, keeping_all, rngs=nnx.Rngs(seed)) if fresh else minilm.encoder(keeping_all)
+    found, train, _ = _tokenised(asked, length)
     graphdef, params, rest = nnx.split(encoder, nnx.Param, ...)
     embed = lambda p, *x: nnx.merge(graphdef, p, rest, copy=True)(*x)  # noqa: E731
-    vectors = classify.outputs(jax.jit(embed), params, train, settings.training.batch)
-    return classify.Classifier(encoder, classify.logistic_head(vectors, labels, classes))
+    vectors = classify.outputs(embed, params, train, *shape)
+    return classify.Classifier(encoder, classify.logistic_head(vectors, found.train.labels, len(found.classes)))
 
 
 def _commonest(labels: np.ndarray, tested: np.ndarray) -> Baseline:
@@ -183,7 +198,7 @@ def _characters(settings: Settings, name: str, seed: int) -> Task:
     splits = [_cut(codes, size, n, rng) for codes, n in ((found.train, data.train), (found.test, data.test))]
     facts = {"name": found.name, "train": data.train, "test": data.test, "checksum": found.checksum}
     unigram = lambda: _unigram(found.train, splits[1][1], len(found.symbols))  # noqa: E731
-    return _arrays(settings, name, model, splits, lambda z, y: -nats(z, y), nats, NATS, facts, unigram)
+    return _arrays(settings, name, model, splits, likelihood, nats, NATS, facts, unigram)
 
 
 def _cut(codes: np.ndarray, size: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
