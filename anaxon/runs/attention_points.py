@@ -170,7 +170,7 @@ def _layers(bench: Bench, model: nnx.Module, count: int) -> list[list[Trace]]:
     batches = some(bench.task.test, count)
     traced = [[jax.tree.map(lambda x, b=b: x[b.index >= 0], t) for t in layers]
               for b, layers in zip(batches, bench.traces(model, batches), strict=True)]  # fmt: skip
-    most = 2**22 if jax.default_backend() == "cpu" else 2**26
+    most = 2**22 if jax.default_backend() == "cpu" else 2**24
     return [padded(layer, most) for layer in zip(*traced, strict=True)]
 
 
