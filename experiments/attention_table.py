@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from anaxon.report import markdown
-from anaxon.report.attention_named import points_of
+from anaxon.report.attention_named import called, points_of
 
 KINDS = {"minilm": "all-MiniLM-L6-v2 with its own weights", "gpt": "A causal language model, trained here",
          "pictures": "A transformer for pictures, trained here",
@@ -48,12 +48,17 @@ def one(record: dict, written: float) -> None:
     for task in record["tasks"]:
         points(task)
     factor, over = record["tasks"][0]["unit"][1], record["pooled"][0]["difference"]
-    print(f"Learned thresholds less the dense model trained on for as long; intervals over {told(over['over'])}, with "
-          f"{told(over['fixed'])} fixed. `goal` is of integer decisions.\n")  # fmt: skip
-    goals = [[f"{r['penalty']:g}", difference(r["difference"], factor), difference(r["floats"], factor),
-              f"{r['speed_up']:.2f}", f"{r['energy_ratio']:.2f}", r["goal"]] for r in record["pooled"]]  # fmt: skip
-    head = ["penalty, mean of tasks", "on integers, 95 %", "on floats, 95 %", "speed-up", "energy ratio", "goal"]
+    print(f"Less the dense model trained on for as long, means over seeds and tasks; the last interval is over "
+          f"{told(over['over'])}, with {told(over['fixed'])} fixed. `goal` is of integer decisions.\n")  # fmt: skip
+    goals = [pool(found["tasks"], found["kind"], row, factor) for found in record["pools"] for row in found["rows"]]
+    head = ["task", "thresholds", "on integers, 95 %", "on floats, 95 %", "pruned", "speed-up", "energy ratio", "goal"]
     print(markdown.table(head, goals))
+
+
+def pool(tasks: str, kind: str, row: dict, factor: float) -> list[str]:
+    return [tasks, called(kind, row), difference(row["difference"], factor),
+            difference(row["floats"], factor), f"{row['pruning_rate']:.1%}", f"{row['speed_up']:.2f}",
+            f"{row['energy_ratio']:.2f}", row["goal"]]  # fmt: skip
 
 
 def told(things: dict) -> str:

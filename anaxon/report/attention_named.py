@@ -6,7 +6,11 @@ from typing import Any
 KINDS = {"free": "calibrated", "after": "trained on, calibrated", "learned": "learned, penalty"}
 
 
+def called(kind: str, point: dict[str, Any]) -> str:
+    """A point of a kind, or the mean of several."""
+    return f"{KINDS[kind]} " + (f"{point['rate']:.0%}" if "rate" in point else f"{point['penalty']:g}")
+
+
 def points_of(task: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """All points of a task, each with what it is called."""
-    value = lambda point: f"{point['rate']:.0%}" if "rate" in point else f"{point['penalty']:g}"  # noqa: E731
-    return [(f"{told} {value(p)}", p) for kind, told in KINDS.items() for p in task[kind]]
+    return [(called(kind, p), p) for kind in KINDS for p in task[kind]]

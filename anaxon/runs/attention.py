@@ -16,12 +16,12 @@ from anaxon.report.attention_named import KINDS, points_of
 from anaxon.runs import attention_settings, record
 from anaxon.runs.attention_paired import paired
 from anaxon.runs.attention_points import Bench, Measured, calibrated, hardware, steps_of, thresholds
+from anaxon.runs.attention_pooled import every_pool, pooled
 from anaxon.runs.attention_settings import Settings
 from anaxon.runs.attention_tasks import Task, names, task
 from anaxon.runs.attention_training import Trained, dense, learned, longer, with_thresholds
 from anaxon.runs.folder import REPORT, RunFolder
 
-SPEED_UP, ENERGY, LOSS = 1.9, 3.9, 0.2  # averages that the paper states for its 43 tasks
 read = attention_settings.read
 
 
@@ -139,6 +139,7 @@ def _written(settings: Settings, folder: RunFolder, parts: dict[str, Content], p
             **record.head(settings.record),
             "tasks": found,
             "pooled": pooled(settings, parts, found),
+            "pools": every_pool(settings, parts, found),
             "audit": _audit(found),
             "area": energy.areas(settings.accelerator.tile, settings.accelerator.table.costs),
             "sources": dict(settings.accelerator.table.sources),
@@ -185,50 +186,6 @@ def _differences(own: np.ndarray, integers: np.ndarray, base: np.ndarray, resamp
 def _integers(floats: np.ndarray, integers: np.ndarray, resamples: int) -> dict[str, Any]:
     """Quality of integer decisions, and what it is more than that of float ones on the same examples."""
     return {"quality": float(integers.mean()), "difference": paired([integers - floats], resamples)}
-
-
-def pooled(settings: Settings, parts: dict[str, Content], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each penalty means over tasks: differences of quality, pruning, hardware.
-
-    `difference` is of integer decisions, which are those that speed-up and energy are of; `floats` of float ones.
-    """
-    rows = []
-    for i, penalty in enumerate(settings.study.penalties):
-        points = [t["learned"][i] for t in found]
-        whole = [next(r for r in p["rows"] if r["layer"] == "all") for p in points]
-        mean = lambda values: float(np.mean(values))  # noqa: E731
-        by_task = _gains(settings, parts, penalty, "integers")
-        row = {
-            "penalty": penalty,
-            "difference": paired(by_task, settings.study.resamples),
-            "floats": paired(_gains(settings, parts, penalty, "quality"), settings.study.resamples),
-            "by_seed": np.mean([table.mean(1) for table in by_task], 0).tolist(),
-            "pruning_rate": mean([p["pruning_rate"] for p in points]),
-            **{k: mean([r[k] for r in whole]) for k in ("mean_cycles", "speed_up", "energy_ratio",
-                                                        "speed_up_pruning", "energy_ratio_pruning")},
-        }  # fmt: skip
-        rows.append(row | {"goal": goal(row, found[0]["unit"][1])})
-    return rows
-
-
-def _gains(settings: Settings, parts: dict[str, Content], penalty: float, decisions: str) -> list[np.ndarray]:
-    """Of each task, quality of learned points less that of the dense model trained as long, `[seeds, items]`."""
-    of = lambda name, seed, kind: parts[f"{name}-{seed}-{kind}"][0][decisions]  # noqa: E731
-    gain = lambda name, seed: of(name, seed, f"learned-{penalty:g}") - of(name, seed, "longer")  # noqa: E731
-    return [np.stack([gain(name, seed) for seed in settings.study.seeds]) for name in names(settings)]
-
-
-def goal(row: dict[str, Any], factor: float) -> str:
-    """Whether a point has the paper's averages, 1.9 x speed-up and 3.9 x less energy at a loss of 0.2 point at most.
-
-    By the interval of integer decisions, in units of 1 / `factor`.
-    """
-    low, high = (factor * x for x in row["difference"]["ci95"])
-    if row["speed_up"] < SPEED_UP or row["energy_ratio"] < ENERGY:
-        return "not met"
-    if low >= -LOSS:
-        return "met"
-    return "not met" if high < -LOSS else f"not resolved, ±{(high - low) / 2:.2f}"
 
 
 def _audit(found: list[dict[str, Any]]) -> dict[str, float]:

@@ -7,8 +7,8 @@ import pytest
 
 from anaxon.cli import main
 from anaxon.runs import attention_settings
-from anaxon.runs.attention import goal, pooled
 from anaxon.runs.attention_paired import paired
+from anaxon.runs.attention_pooled import every_pool, goal, pooled
 
 TINY = """
 job = "attention"
@@ -181,6 +181,30 @@ def test_the_goal_is_judged_on_the_decisions_that_speed_and_energy_are_of():
              "pictures-0-learned-0.1": ({"quality": flat(0.9), "integers": flat(0.895)}, {})}  # fmt: skip
     hardware = dict.fromkeys(("mean_cycles", "speed_up_pruning", "energy_ratio_pruning"), 1.0)
     point = {"pruning_rate": 0.9, "rows": [{"layer": "all", "speed_up": 2.0, "energy_ratio": 4.0} | hardware]}
-    (row,) = pooled(settings, parts, [{"learned": [point], "unit": ("points", 100.0)}])
+    found = [{"name": "pictures", "seed": 0, "learned": [{"penalty": 0.1} | point], "unit": ("points", 100.0)}]
+    (row,) = pooled(settings, parts, found)
     assert row["difference"]["mean"] == pytest.approx(-0.005) and row["floats"]["mean"] == 0
     assert row["goal"] == "not met"
+
+
+def test_pools_are_of_each_task_and_of_all():
+    """Two tasks of two seeds: means over seeds, then tasks; calibrated points are of the model trained as long."""
+    settings = attention_settings.read({"job": "attention", "kind": "minilm", "study": {"penalties": [1.0]}})
+    hardware = dict.fromkeys(("mean_cycles", "speed_up", "energy_ratio", "speed_up_pruning", "energy_ratio_pruning"), 1)
+    parts, found = {}, []
+    for name, lost in (("r8", 0.1), ("r52", 0.3)):
+        for seed in (0, 1):
+            rows = {"pruning_rate": lost, "rows": [{"layer": "all"} | hardware]}
+            found.append({"name": name, "seed": seed, "unit": ("points", 100.0),
+                          "learned": [{"penalty": 1.0} | rows], "after": [{"rate": 0.5} | rows]})  # fmt: skip
+            of = lambda x: {"quality": np.full(20, x), "integers": np.full(20, x)}  # noqa: E731
+            after = {f"0.5/{k}": v for k, v in of(0.9 - lost / 2).items()}
+            parts[f"{name}-{seed}-longer"] = (of(0.9) | after, {})
+            parts[f"{name}-{seed}-learned-1"] = (of(0.9 - lost - seed / 10), {})
+    pools = {(x["tasks"], x["kind"]): x["rows"][0] for x in every_pool(settings, parts, found)}
+    assert len(pools) == 6
+    lost = {key: -row["difference"]["mean"] for key, row in pools.items()}
+    assert lost["r8", "learned"] == pytest.approx(0.15) and lost["r52", "learned"] == pytest.approx(0.35)
+    assert lost["all tasks", "learned"] == pytest.approx(0.25) and lost["all tasks", "after"] == pytest.approx(0.1)
+    assert pools["all tasks", "learned"]["by_seed"] == pytest.approx([-0.2, -0.3])
+    assert pools["r8", "learned"]["difference"]["over"] == {"examples": 20, "seeds": 2}
