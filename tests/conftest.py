@@ -1,6 +1,12 @@
 """Being here puts this folder on the import path: the references are imported as `import reference_vcm`."""
 
+import os
+
 import pytest
+
+# Compiling is most of the tests' time, and takes a third less without the optimiser's last passes. `=0` tests programs
+# as users have them; `.ci/run` does so on the newest jax.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 # Tests that repeat a kind, or whose parts others test, at the price of one more large program to compile: they run with
 # the slow ones.
@@ -108,8 +114,11 @@ REPEATS = """
 """
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are left out by name or mark
 def pytest_collection_modifyitems(items):
-    repeats = {line.strip() for line in REPEATS.strip().splitlines()}
-    for item in items:
-        if f"{item.path.name}::{item.name}" in repeats:
-            item.add_marker(pytest.mark.slow)
+    names = {line.strip() for line in REPEATS.strip().splitlines()}
+    found = {f"{item.path.name}::{item.name}": item for item in items}
+    for name in names & found.keys():
+        found[name].add_marker(pytest.mark.slow)
+    if len({item.path for item in items}) > 100 and (gone := names - found.keys()):  # everything was collected
+        raise pytest.UsageError(f"conftest.REPEATS: no such tests: {sorted(gone)}")
