@@ -121,7 +121,7 @@ def _heads(
     cost = jnp.where(time > 0, jnp.maximum(-(-time // every), least), 0)
     order = order._replace(slots=order.slots + ((cost - time) << 1))
     walk = partial(tile_cycles.walked, units=order.slots.shape[1], pops=pops, row_cycles=row_cycles)
-    looped = lambda order, *modes: walk(_lists(order), order.slots.shape[:2], *modes)  # noqa: E731
+    looped = lambda order, *modes: walk(gathered(order), order.slots.shape[:2], *modes)  # noqa: E731
     cuda = {"cuda": partial(fused, walk=walk)} if _has_kernel(order) else {}
     cycles, busy, stalls, popped = jax.lax.platform_dependent(order, fifo, barrier, **cuda, default=looped)
     return Run(jnp.where(jnp.sum(busy, -1) > 0, cycles, 0), busy, stalls, popped)
@@ -143,7 +143,7 @@ def _has_kernel(order: Streams) -> bool:
     return pipeline.takes(order.slots.shape, found)
 
 
-def _lists(order: Streams) -> Lists:
+def gathered(order: Streams) -> Lists:
     """Gathers from arrays."""
     of_units, of_heads = (jnp.vectorize(lambda table, index: table.at[index].get(mode="clip"), signature=signature)
                           for signature in ("(n),()->()", "(n),(m)->(m)"))  # fmt: skip

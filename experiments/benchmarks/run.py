@@ -33,8 +33,9 @@ GROUPS = {
     "chips": "chips one after another, in batches and all at once",
     "prediction": "the error of a network: predicted, and from as many chips as its interval needs",
     "bitserial": "bit-serial early termination of an attention layer beside its float32 scores",
+    "tile": "the cycles of an accelerator's tile beside one loop of XLA's for all heads",
 }
-ON_ACCELERATOR = ("gaussian", "vcm", "ramp", "recogniser", "chips", "prediction", "bitserial")
+ON_ACCELERATOR = ("gaussian", "vcm", "ramp", "recogniser", "chips", "prediction", "bitserial", "tile")
 ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "OMP_NUM_THREADS": "1",
