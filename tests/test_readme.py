@@ -22,10 +22,26 @@ def test_python_blocks_run_one_after_another():
     assert names["plan"].sites
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["train_for_your_chips", "prune_your_attention"])
-def test_scripts_for_ones_own_model(name, capsys):
+def printed(name, capsys):
+    """By a script, made short."""
     text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
-    exec(text.replace("STEPS = 300", "STEPS = 3").replace("key(2), 100)", "key(2), 4)"), {"__name__": name})
-    printed = capsys.readouterr().out
-    assert {"train_for_your_chips": "after: ", "prune_your_attention": "of 6 cycles a pair"}[name] in printed
+    exec(text.replace("STEPS = 300", "STEPS = 60").replace("key(2), 100)", "key(2), 4)"), {"__name__": name})
+    return capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_training_for_chips_is_worth_it(capsys):
+    before, after = (
+        float(x) for x in re.findall(r"(?:before|after): ([0-9.]+)%", printed("train_for_your_chips", capsys))
+    )
+    assert 50 < before < after <= 100
+
+
+@pytest.mark.slow
+def test_attention_of_ones_own_is_pruned_and_faster(capsys):
+    found = printed("prune_your_attention", capsys)
+    pruned, cycles, speed, energy = (
+        float(re.search(rf"([0-9.]+){told}", found)[1]) for told in ("% pruned", " of 6", "x; ", "x less energy")
+    )
+    assert pruned == pytest.approx(90, abs=0.1) and 2 < cycles < 6
+    assert 1 < speed < 6 and speed < energy

@@ -6,6 +6,7 @@ units in turn; it may have popped survivors of a query before all of that query'
 one where no older waits. It sees a push in the cycle after it, and a row ends one cycle after its last decision.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -97,7 +98,7 @@ def run(order: Streams, tile: Tile, head: int | None = None, *, every: int = 1, 
     head = tile.lanes if head is None else head
     passes, packed = tile.passes(head), tile.side_by_side(head)
     lead = order.slots.shape[:-2]
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(lead) :]), order)
+    flat = jax.tree.map(lambda x: x.reshape(math.prod(lead), *x.shape[len(lead) :]), order)
     modes = (jnp.int32(x) for x in (every, least, tile.fifo, BARRIERS.index(tile.barrier)))
     done = _heads(flat, *modes, pops=packed, row_cycles=tile.row_cycles)
     done = jax.tree.map(lambda x: passes * x.reshape(lead + x.shape[1:]), done)
@@ -108,7 +109,7 @@ def run(order: Streams, tile: Tile, head: int | None = None, *, every: int = 1, 
 def _laid_out(cycles: Array, kept: Array, *, units: int, in_order: bool) -> Streams:
     """Heads `[..., q, k]`."""
     one = partial(_streams, units=units, in_order=in_order)
-    heads = (x.reshape(-1, *x.shape[-2:]) for x in (cycles, kept & (cycles > 0)))
+    heads = (x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:]) for x in (cycles, kept & (cycles > 0)))
     return jax.tree.map(lambda x: x.reshape(cycles.shape[:-2] + x.shape[1:]), jax.vmap(one)(*heads))
 
 
@@ -153,14 +154,14 @@ def gathered(order: Streams) -> Lists:
 
 def _streams(cycles: Array, kept: Array, units: int, in_order: bool) -> Streams:
     """One head `[q, k]`."""
-    q, k = cycles.shape
+    (q, k), turns = cycles.shape, -(-cycles.shape[1] // units)
     row = jnp.broadcast_to(jnp.arange(q, dtype=jnp.int32)[:, None], cycles.shape)
     code = (row << BITS) | (cycles.astype(jnp.int32) << 1) | kept
     values, there = (
         jnp.pad(jnp.stack(pair), ((0, 0), (0, 0), (0, -k % units)))
-        .reshape(2, q, -1, units)
+        .reshape(2, q, turns, units)
         .transpose(0, 3, 1, 2)
-        .reshape(2, units, -1)
+        .reshape(2, units, q * turns)
         for pair in ([code, row], [cycles > 0, kept])
     )
     slots, survivors = _compact(values, there, jnp.array([END << BITS, END], jnp.int32)[:, None])

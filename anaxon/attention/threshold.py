@@ -212,9 +212,10 @@ def quantile_threshold(
     *,
     per_head: bool = False,
 ) -> np.ndarray:
-    """The threshold that prunes a given share of the valid scores, without training; on the host.
+    """The threshold that prunes a given share of the valid scores, without training.
 
-    Exact: of n distinct scores the hard rule prunes `round(rate n)`; scores equal to the threshold are kept.
+    Exact: of n distinct scores the hard rule prunes `round(rate n)`; scores equal to the threshold are kept. Scores on
+    an accelerator are sorted there; the result is on the host.
 
     Args:
       x: scores `[batch, heads, q, k]`, or a list of such, of any lengths.
@@ -245,27 +246,31 @@ Masked = list[tuple[Any, Any]]  # scores, and whether each is valid
 
 
 def _cut(pairs: Masked, rates: np.ndarray) -> np.ndarray:
-    size = int(sum(m.sum() for _, m in pairs))
+    size = sum(int(m.sum()) for _, m in pairs)
     require(size > 0, "where", "no valid score", "at least one")
     ranks = np.floor(rates * size + 0.5).astype(np.int64)
     places = np.append(np.minimum(ranks, size - 1), size - 1)
     found = _in_order(pairs, places)
-    require(not np.isnan(found[-1]), "x", "NaN", "scores that are numbers")  # NaN comes last
+    require(not np.isnan(found).any(), "x", "NaN", "scores that are numbers")
     above = np.nextafter(found[-1], np.float32(np.inf))  # where nothing is to be kept
     return np.where(ranks == size, above, found[:-1].reshape(ranks.shape)).astype(np.float32)
 
 
 def _in_order(pairs: Masked, places: np.ndarray) -> np.ndarray:
-    """Of all valid scores, those that would be at `places` if they were sorted."""
+    """Of all valid scores, those that would be at `places` if they were sorted; NaN, which is last, at the last."""
     if all(isinstance(x, np.ndarray) for pair in pairs for x in pair):
         return np.partition(np.concatenate([a[m] for a, m in pairs]), np.unique(places))[places]
-    return np.asarray(_sorted(pairs)[places])
+    total = sum(a.size for a, _ in pairs)
+    require(total < 2**31, "x", f"{total} pairs", "fewer than 2**31 of them on an accelerator")
+    ordered, broken = sorted_on_device(pairs)
+    return np.full(len(places), np.nan, np.float32) if bool(broken) else np.asarray(ordered[places])
 
 
 @jax.jit
-def _sorted(pairs: Masked) -> Array:
-    """All on an accelerator, whose sorting is fast; what is not valid is behind."""
-    return jnp.sort(jnp.concatenate([jnp.where(m, a, jnp.inf).ravel() for a, m in pairs]))
+def sorted_on_device(pairs: Masked) -> tuple[Array, Array]:
+    """All scores, what is not valid behind them, and whether a valid one is NaN: an accelerator sorts fast."""
+    flat = jnp.concatenate([jnp.where(m, a, jnp.inf).ravel() for a, m in pairs])
+    return jnp.sort(flat), jnp.any(jnp.isnan(flat))
 
 
 def _placed(x: ArrayLike) -> Any:

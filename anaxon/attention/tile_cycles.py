@@ -79,7 +79,7 @@ def walked(
 
     last = jax.lax.while_loop(lambda s: _unfinished(s, lists), advance, begin)
     cycles = jnp.maximum(last.front + 1, last.back)
-    return cycles[:, 0], last.busy, last.stalls, jnp.sum(last.popped, -1)
+    return cycles[:, 0], last.busy, last.stalls, jnp.sum(last.popped, -1, dtype=jnp.int32)
 
 
 def slot_cycles(slot: Array) -> Array:
@@ -91,7 +91,7 @@ def _unfinished(s: State, lists: Lists) -> Array:
     more = _any((s.slot >> BITS < END) | (s.pushed > s.popped))
     if lists.row is not None:
         more = more | (lists.row(s.row) < END) | (s.blocked > 0)
-    return jnp.max(jnp.max(more.astype(jnp.int32), -1), 0) > 0
+    return jnp.max(jnp.max(more.astype(jnp.int32), -1), 0, initial=0) > 0
 
 
 def _any(x: Array) -> Array:

@@ -13,6 +13,7 @@ from flax import nnx
 
 from anaxon import attention
 from anaxon.attention import integers
+from anaxon.check import require
 from anaxon.types import Array, PyTree
 
 
@@ -85,6 +86,9 @@ def padded(batches: Sequence[Trace], most: int = 2**22) -> list[Trace]:
 
     Returns:
       The same examples, their order changed by length; padding is false in `where`.
+
+    Raises:
+      ValueError: for attentions with a bias.
     """
     groups: dict[int, list[Trace]] = {}
     for t in batches:
@@ -102,10 +106,11 @@ def padded(batches: Sequence[Trace], most: int = 2**22) -> list[Trace]:
 
 def _lengthened(trace: Trace, queries: int, keys: int) -> Trace:
     """Padded behind to so many queries and keys."""
+    require(trace.bias is None, "batches", "a bias", "attentions without one")
     longer = lambda x, n: jnp.pad(x, [(0, 0), (0, n - x.shape[1]), (0, 0), (0, 0)])  # noqa: E731
     lengths = trace.query.shape[1], trace.key.shape[1]
-    where = jnp.broadcast_to(True if trace.where is None else trace.where, (len(trace.query), 1, *lengths)
-                             if trace.where is None else (*trace.where.shape[:2], *lengths))  # fmt: skip
+    heads = 1 if trace.where is None else trace.where.shape[1]
+    where = jnp.broadcast_to(True if trace.where is None else trace.where, (len(trace.query), heads, *lengths))
     where = jnp.pad(where, [(0, 0), (0, 0), (0, queries - lengths[0]), (0, keys - lengths[1])])
     return Trace(longer(trace.query, queries), longer(trace.key, keys), longer(trace.value, keys), None, where)
 

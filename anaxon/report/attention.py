@@ -178,7 +178,7 @@ def _pooled(record: dict[str, Any]) -> str:
     words = (f"<p>Less the dense model trained on for as long: means over seeds, and over tasks; the last interval is "
              f"{_over(record['pools'][-1]['rows'][0]['difference'])}. The last column asks for the averages that the "
              "paper states, at a loss of at most 0.2 point of integer decisions, which are those that speed-up and "
-             "energy are of:</p>")  # fmt: skip
+             "energy are of. Every row is judged by itself: of many rows some reach a goal by chance.</p>")  # fmt: skip
     return words + html.card(html.table(head, rows, tuple(range(2, 8))))
 
 

@@ -16,7 +16,7 @@ from anaxon.report.attention_named import KINDS, points_of
 from anaxon.runs import attention_settings, record
 from anaxon.runs.attention_paired import paired
 from anaxon.runs.attention_points import Bench, Measured, calibrated, hardware, steps_of, thresholds
-from anaxon.runs.attention_pooled import every_pool, pooled
+from anaxon.runs.attention_pooled import every_pool
 from anaxon.runs.attention_settings import Settings
 from anaxon.runs.attention_tasks import Task, names, task
 from anaxon.runs.attention_training import Trained, dense, learned, longer, with_thresholds
@@ -135,11 +135,12 @@ def _written(settings: Settings, folder: RunFolder, parts: dict[str, Content], p
         from anaxon.report import attention as report
 
         found = [_task(settings, parts, name, seed) for name in names(settings) for seed in settings.study.seeds]
+        pools = every_pool(settings, parts, found)
         written = {
             **record.head(settings.record),
             "tasks": found,
-            "pooled": pooled(settings, parts, found),
-            "pools": every_pool(settings, parts, found),
+            "pooled": pools[-1]["rows"],
+            "pools": pools,
             "audit": _audit(found),
             "area": energy.areas(settings.accelerator.tile, settings.accelerator.table.costs),
             "sources": dict(settings.accelerator.table.sources),

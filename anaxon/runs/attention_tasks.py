@@ -110,13 +110,14 @@ NATS = ("log-likelihood of a character, hundredths of a nat (1 is 1 % of perplex
 def _texts(settings: Settings, source: str, seed: int) -> Task:
     data = settings.data
     asked = texts.TextData(source, data.path, data.train, data.test)
-    found, train, test = _tokenised(asked, data.length)
+    found = texts.load(asked)
+    train, test = (minilm.tokenise(split.texts, data.length) for split in (found.train, found.test))
     labels, shape = found.train.labels, (settings.training.batch, data.padded)
     fresh = lambda: Encoder(settings.model, keeping_all, rngs=nnx.Rngs(seed))  # noqa: E731
     return Task(
         name=source,
-        model=_fitted(fresh(), asked, data.length, shape) if settings.kind == "shared"
-        else nnx.clone(_pretrained(asked, data.length, shape)),
+        model=_fitted(fresh(), found, train, shape) if settings.kind == "shared"
+        else nnx.clone(_pretrained(asked, found.checksum, data.length, shape)),
         epoch=lambda rng: (_row(b, labels) for b in token_batches.shuffled(train, rng, *shape)),
         ordered=[_row(b, labels) for b in token_batches.in_order(train[:256], *shape)],
         test=[_row(b, found.test.labels) for b in token_batches.in_order(test, *shape)],
@@ -130,21 +131,15 @@ def _texts(settings: Settings, source: str, seed: int) -> Task:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=1)
-def _tokenised(asked: texts.TextData, length: int) -> tuple[texts.Texts, list[np.ndarray], list[np.ndarray]]:
-    """The same for all seeds."""
+@lru_cache(maxsize=1)  # the same for all seeds; a changed folder has another checksum
+def _pretrained(asked: texts.TextData, checksum: str, length: int, shape: Shape) -> classify.Classifier:
+    del checksum
     found = texts.load(asked)
-    return found, minilm.tokenise(found.train.texts, length), minilm.tokenise(found.test.texts, length)
+    return _fitted(minilm.encoder(keeping_all), found, minilm.tokenise(found.train.texts, length), shape)
 
 
-@lru_cache(maxsize=1)
-def _pretrained(asked: texts.TextData, length: int, shape: Shape) -> classify.Classifier:
-    return _fitted(minilm.encoder(keeping_all), asked, length, shape)
-
-
-def _fitted(encoder: Encoder, asked: texts.TextData, length: int, shape: Shape) -> classify.Classifier:
+def _fitted(encoder: Encoder, found: texts.Texts, train: list[np.ndarray], shape: Shape) -> classify.Classifier:
     """With a head fitted to the embeddings as they are: of unit length, they would teach a head of zeros nothing."""
-    found, train, _ = _tokenised(asked, length)
     graphdef, params, rest = nnx.split(encoder, nnx.Param, ...)
     embed = lambda p, *x: nnx.merge(graphdef, p, rest, copy=True)(*x)  # noqa: E731
     vectors = classify.outputs(embed, params, train, *shape)

@@ -8,6 +8,7 @@ import reference_attention as reference
 from scipy.stats import norm
 
 from anaxon import attention
+from anaxon.attention.threshold import sorted_on_device
 
 GOLDEN = [  # spec 1.2: x, Th, f, df/dx, df/dTh, with s = 10 and c = 1000
     (1.0, 0.0, 1.000000, 1.0, -8.2446e-8),
@@ -296,3 +297,19 @@ def test_quantile_thresholds_are_exact(per_head):
 def test_quantile_thresholds_refuse(args, message):
     with pytest.raises(ValueError, match=message):
         attention.quantile_threshold(*args)
+
+
+def test_an_accelerator_sorts_to_the_same_thresholds():
+    """Its program on a CPU: the same places among valid scores; NaN counts where it is valid, masked or not beside."""
+    rng = np.random.default_rng(0)
+    pairs = [(rng.normal(size=(2, 3, 4, n)).astype(np.float32), rng.random((2, 3, 4, n)) < 0.7) for n in (5, 8)]
+    ordered, broken = sorted_on_device([(jnp.asarray(a), jnp.asarray(m)) for a, m in pairs])
+    valid = np.sort(np.concatenate([a[m] for a, m in pairs]))
+    np.testing.assert_array_equal(ordered[: len(valid)], valid)
+    assert not broken and np.isinf(ordered[len(valid) :]).all()
+    (a, m), _ = pairs
+    a[tuple(np.argwhere(m)[0])] = np.nan
+    assert sorted_on_device(pairs)[1]
+    a[~m] = np.nan
+    a[m] = 0.0
+    assert not sorted_on_device(pairs)[1]
