@@ -247,13 +247,14 @@ def calibrate_pruning(model: nnx.Module, batches: Iterable[tuple], rate: float) 
         before does to the scores.
 
     Raises:
-      ValueError: as `attention.quantile_threshold` and `pruning`.
+      ValueError: as `attention.quantile_threshold` and `pruning`, and without a batch.
     """
     dense = nnx.clone(model)
     for module in _pruned(dense).values():
         module.threshold[...], module.hard = jnp.full_like(module.threshold[...], -jnp.inf), True
     traced, params = jax.jit(capture(dense)), nnx.state(dense, nnx.Param)
     found = [traced(params, *batch) for batch in batches]
+    require(len(found) > 0, "batches", "none", "at least one tuple of the model's inputs")
     shared: dict[int, list[str]] = {}
     for path, node in attentions(model).items():
         shared.setdefault(id(node.attention_fn), []).append(path)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from anaxon.adc_ranges import changed
+from anaxon.check import number
 from anaxon.device.gaussian import Gaussian
 from anaxon.interpret.linearise import mean_result, sensitivities
 from anaxon.interpret.plan import Plan
@@ -147,6 +148,7 @@ def least_error(given: Trade, power_budget: float, highest: float = 1.0) -> dict
       ValueError: for a budget below the power of the smallest windows; it says how much that is.
     """
     lowest = {p: jnp.full_like(a, LOWEST) for p, a in given.error.items()}
+    number("highest", highest, "a number above 0", low=0.0, open_low=True)
     full = {p: jnp.where(a > 0, highest, LOWEST) for p, a in given.error.items()}
     _feasible(power_budget, float(_power(given, lowest)), float("inf"))
     return full if float(_power(given, full)) <= power_budget else _at_power(given, power_budget, jnp.float32(highest))

@@ -43,6 +43,11 @@ def probed(fn: Callable[[PyTree], Array], means: PyTree, cells: dict[str, PairMo
     return jax.vmap(one, out_axes=None, axis_name=PROBES)(jnp.arange(probes))
 
 
+def anchored(means: PyTree) -> Array:
+    """A zero that depends on the cells, so that it has a tangent where they have one."""
+    return jnp.sum(jnp.stack([0.0 * jnp.ravel(x)[0] for x in jax.tree.leaves(means)]))
+
+
 def _deviations(cells: dict[str, PairMoments], number: Array) -> dict[str, tuple[Array, ...]]:
     """Random deviations of all cells' terms, of the cells' covariance between terms."""
     found = {}
@@ -68,9 +73,13 @@ def _variance_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     return lax.stop_gradient(lax.pmean(away**2, PROBES)), jnp.zeros_like(away)
 
 
-def averaged(chain: Chain, account: Array, key: Array) -> Array:
-    """An elementwise function with its mean and its average slope; what it varies by beyond that is new noise."""
+def averaged(chain: Chain, account: Array, key: Array, anchor: Array | float = 0.0) -> Array:
+    """An elementwise function with its mean and its average slope; what it varies by beyond that is new noise.
+
+    `anchor` is a zero with a tangent: a value that no cell has touched is followed like any other.
+    """
     x = chain.base.mean
+    x = x + jnp.asarray(anchor, x.dtype)
     here, variance = lax.stop_gradient(x), _variance(x)
     found = moments_of([chain], here, variance)
     at_mean, slope = jax.jvp(chain.fn, (here,), (jnp.ones_like(here),))

@@ -31,7 +31,7 @@ from anaxon.interpret.taps import shaken, tap
 from anaxon.interpret.trace import Walk
 from anaxon.numerics import clip
 from anaxon.prng import fold_name
-from anaxon.types import Array, PyTree, pytree
+from anaxon.types import Array, PyTree, is_concrete, pytree
 from anaxon.types import replace as changed
 
 
@@ -101,11 +101,12 @@ class Accountant(simulation.Simulator):
 
     def __init__(self, chip: Chip, accounts: dict[str, Array], kind: type[TappedRead] = TappedRead) -> None:
         super().__init__(jax.random.key(0), (), ramps(chip))
+        self.anchor: Array | float = 0.0
         self.accounts, self.kind = accounts, kind
 
-    def at_kink(self) -> tuple[Array, Array]:
-        """The account of kinks, and a key's data for the next of them."""
-        return self.accounts[kinks.ACCOUNT], jax.random.key_data(self._key(kinks.ACCOUNT))
+    def at_kink(self) -> tuple[Array, Array, Array | float]:
+        """The account of kinks, a key's data for the next of them, and the walk's anchor."""
+        return self.accounts[kinks.ACCOUNT], jax.random.key_data(self._key(kinks.ACCOUNT)), self.anchor
 
     def read(self, weight: Any, operand: Array, product: Product, dtype: Any) -> TappedRead:
         """A pending read with an account."""
@@ -117,9 +118,11 @@ def linearised(fn: Callable[..., Array], probes: int = 0) -> Callable[..., Sprea
     """Transforms `fn(params, *inputs)` into `(plan, params, *inputs) -> Spread`, by the delta method.
 
     Right where deviations are small: a kink (ReLU) that they often cross makes the variance too large, the more the
-    deeper (`experiments/deep_networks.py` shows how much). With `probes`, elementwise kinks pass on `E f(X)` and the
-    slope `E f'(X)` of a normal X with the value's own variance, instead of those at its mean, and what f adds beyond
-    that slope is new noise (statistical linearisation). `predict` follows kinks, too, but not loops or a softmax.
+    deeper (`experiments/deep_networks.py` shows how much). A jump (a comparison, attention that drops scores by the
+    hard rule) has no slope: what flips across it is left out, and the variance is too small, the more so the smaller
+    the noise. With `probes`, elementwise kinks and jumps pass on `E f(X)` and the slope `E f'(X)` of a normal X with
+    the value's own variance, instead of those at its mean, and what f adds beyond that slope is new noise (statistical
+    linearisation). `predict` follows kinks, too, but not loops or a softmax.
     ADC rounding counts as white noise, a DAC rounds as it does. For the variance of a difference of outputs (does a
     class flip?), let `fn` return that.
 
@@ -133,7 +136,8 @@ def linearised(fn: Callable[..., Array], probes: int = 0) -> Callable[..., Sprea
       The transformed function; examples are followed one after another.
 
     Raises:
-      ValueError: for hardware that ends in a ramp, and ranges that follow the data: `calibrate` first.
+      ValueError: for hardware that ends in a ramp, ranges that follow the data (`calibrate` first), and kinks that no
+        slope can be averaged of.
     """
 
     @jax.jit
@@ -141,8 +145,17 @@ def linearised(fn: Callable[..., Array], probes: int = 0) -> Callable[..., Sprea
         chip = mean_chip(plan, params)
         return jax.lax.map(lambda xs: _one(fn, chip, jax.tree.map(lambda x: x[None], xs), probes), inputs)
 
+    def told(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> Spread:
+        found = mapped(plan, params, inputs)
+        if probes and is_concrete(found.mean) and not bool(jnp.all(jnp.isfinite(found.variance))):
+            raise ValueError(
+                "fn: a kink whose values are infinite, or nearly so (scores masked by -inf?), has no average slope; "
+                "take probes=0, or sample chips"
+            )
+        return found
+
     integer("probes", probes, 0, 2**16)
-    return checked(fn, mapped)
+    return checked(fn, told)
 
 
 def mean_result(fn: Callable[..., Array]) -> Callable[..., Array]:
@@ -169,6 +182,7 @@ def pulled(fn: Callable, chip: Chip, inputs: tuple, probes: int = 0) -> tuple[Ar
         return walked(means, Accountant(chip, accounts), Walk)
 
     def walked(means: dict, machine: Accountant, kind: type[Walk]) -> Array:
+        machine.anchor = kinks.anchored(means)
         place = lambda x: replace(x, cells=changed(x.cells, mean=means[x.path])) if is_crossbar(x) else x  # noqa: E731
         tree = jax.tree.map(place, chip.tree, is_leaf=is_crossbar)
         return _example(simulation.walked(fn, machine, replace(chip, tree=tree), None, *inputs, kind=kind))

@@ -245,6 +245,6 @@ def _area(record: dict[str, Any]) -> str:
 
 
 def _facts(record: dict[str, Any]) -> list[list[str]]:
-    data = "; ".join(f"{t['name']}: checksum {t['data']['checksum']}" for t in record["tasks"])
+    data = "; ".join(f"{t['name']}: {t['data']['name']}, checksum {t['data']['checksum']}" for t in record["tasks"])
     costs = "<br>".join(f"{escape(k)}: {escape(v)}" for k, v in record["sources"].items())
     return [["Data", escape(data)], ["Costs", f"<details><summary>sources</summary>{costs}</details>"]]

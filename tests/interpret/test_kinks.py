@@ -99,3 +99,28 @@ def test_saturation_passes_its_average_slope():
 def test_a_number_of_probes():
     with pytest.raises(ValueError, match="probes: expected an integer from 0"):
         ax.linearised(deep, 1.5)
+
+
+def test_kinks_before_the_first_read():
+    """Of data that no cell has touched: nothing to average."""
+    weights = {"w": jax.random.normal(jax.random.key(0), (6, 5))}
+    x = jax.random.normal(jax.random.key(2), (3, 6))
+    bent, plain = (lambda p, v, f=f: f(v) @ p["w"] for f in (jax.nn.relu, lambda v: v))
+    hardware = ax.Hardware(device=ax.Gaussian(sigma=0.01), array=ax.Array(weight_bits=None))
+    ours = ax.linearised(bent, probes=4)(ax.place(bent, hardware)(weights, x), weights, x)
+    theirs = ax.linearised(plain)(ax.place(plain, hardware)(weights, x), weights, jax.nn.relu(x))
+    np.testing.assert_allclose(ours.variance, theirs.variance, rtol=1e-5)
+
+
+def test_kinks_without_an_average_slope_say_so():
+    weights = {"w": jax.random.normal(jax.random.key(0), (6, 5))}
+    x = jax.random.normal(jax.random.key(2), (3, 6))
+
+    def masked(p, v):
+        z = v @ p["w"]
+        return jax.nn.softmax(jnp.where(z > 0.1, z, -jnp.inf))
+
+    hardware = ax.Hardware(device=ax.Gaussian(sigma=0.01), array=ax.Array(weight_bits=None))
+    plan = ax.place(masked, hardware)(weights, x)
+    with pytest.raises(ValueError, match="fn: a kink whose values are infinite"):
+        ax.linearised(masked, probes=4)(plan, weights, x)

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import norm
 
 import anaxon as ax
+from anaxon.interpret.moments.rounding import Residual, shared
 
 PARAMS = {"w": jax.random.uniform(jax.random.key(0), (4, 40), minval=-1.0).at[0, 0].set(1.0)}
 X = jnp.asarray([[1.0, 0.25, -0.5, 0.75]])
@@ -73,3 +74,56 @@ def test_gradients_are_those_of_white_noise():
     mean = lambda p: ax.predict(fn)(plan_of(0.001), p, X)[0].sum()  # noqa: E731
     slope = jax.grad(lambda s: mean({"w": PARAMS["w"].at[1:, 1:].multiply(s)}))(1.0)
     assert float(slope) == pytest.approx(float((X[:, 1:] @ PARAMS["w"][1:, 1:]).sum()), rel=1e-4)
+
+
+def residual(mean, deviation, beyond):
+    """In steps of 1."""
+    parts = (jnp.asarray(mean, jnp.float32), jnp.asarray(deviation, jnp.float32) ** 2, 1.0, beyond, 0.0)
+    return Residual(*(jnp.asarray(x, jnp.float32) * jnp.ones(np.shape(mean)) for x in parts))
+
+
+@pytest.mark.parametrize("deviation", [0.05, 0.3, 2.0, 20.0])
+def test_residuals_of_equal_values_are_equal_and_of_independent_ones_are_not(deviation):
+    one = residual([0.2, 0.2], deviation, 0.05)
+    np.testing.assert_allclose(shared(one, one, jnp.asarray([1.0, 0.0])), [0.05, 0.0], atol=1e-6)
+
+
+def test_covariances_of_residuals_are_positive():
+    """Any means and spreads, from narrow to wide, and any covariance behind."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(40, 8)) * np.exp(rng.normal(size=(40, 1)))
+    covariance = root @ root.T + 1e-4 * np.eye(40)
+    spread = np.sqrt(np.diag(covariance))
+    parts = residual(rng.normal(0, 5, 40), spread, 1 / 12)
+    one, other = (jax.tree.map(lambda x, axis=axis: jnp.expand_dims(x, axis), parts) for axis in (1, 0))
+    found = np.asarray(shared(one, other, jnp.asarray(covariance / np.outer(spread, spread), jnp.float32)), np.float64)
+    np.testing.assert_allclose(np.diag(found), 1 / 12, rtol=1e-3)
+    assert np.linalg.eigvalsh(found).min() > -2e-4
+
+
+@pytest.mark.parametrize("converters", [{"adc": 6}, {"adc": 5}, {"dac": 3}], ids=str)
+def test_equal_patches_round_alike(converters):
+    """A picture with a flat background: its positions see the same cells, and their codes move together."""
+    rng = np.random.default_rng(1)
+    picture = np.full((1, 9, 9, 1), -0.8, np.float32)
+    picture[0, 3:6, 3:6, 0] = rng.normal(0, 0.5, (3, 3))
+    kernels = {
+        k: jnp.asarray(rng.normal(0, 0.3, s), jnp.float32) for k, s in (("a", (3, 3, 1, 6)), ("b", (1, 1, 6, 4)))
+    }
+
+    def net(params, x):
+        dims = ("NHWC", "HWIO", "NHWC")
+        hidden = jax.lax.conv_general_dilated(x, params["a"], (1, 1), "VALID", dimension_numbers=dims)
+        return jax.lax.conv_general_dilated(hidden, params["b"], (1, 1), "VALID", dimension_numbers=dims).mean((1, 2))
+
+    adc, dac = converters.get("adc"), converters.get("dac")
+    hardware = ax.Hardware(
+        device=ax.Gaussian(sigma=0.01), array=ax.Array(weight_bits=None),
+        adc=None if adc is None else ax.ADC.uniform(bits=adc), dac=None if dac is None else ax.DAC(bits=dac),
+    )  # fmt: skip
+    plan = ax.calibrate(net)(jax.random.key(1), ax.place(net, hardware)(kernels, picture), kernels, picture)
+    predicted = np.diag(np.asarray(ax.predict(net)(plan, kernels, picture)[1][0]))
+    chip = lambda key: ax.analog(net)(key, ax.program(key, plan, kernels), picture)[0]  # noqa: E731
+    many = np.asarray(jax.lax.map(jax.jit(chip), jax.random.split(jax.random.key(2), 4000)))
+    # 2 % by so few chips; without what positions share a fifth is missing. Codes of 4 bits are no longer normal
+    assert predicted.sum() == pytest.approx(many.var(0).sum(), rel=0.06)

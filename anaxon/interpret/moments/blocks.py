@@ -62,6 +62,14 @@ def with_diagonal(matrix: Array, variance: Array) -> Array:
     return jnp.where(same, variance.reshape(-1, 1), matrix)
 
 
+def correlations(covariance: Array) -> Array:
+    """Of covariances `[..., n, n]`; what does not vary is correlated with itself alone."""
+    spread = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance, axis1=-2, axis2=-1), 0.0))
+    scale = spread[..., :, None] * spread[..., None, :]
+    found = jnp.where(scale > 0, covariance / jnp.where(scale > 0, scale, 1.0), 0.0)
+    return jnp.where(jnp.eye(covariance.shape[-1], dtype=bool), 1.0, jnp.clip(found, -1.0, 1.0))
+
+
 def series(left: Array, right: Array, c: Array) -> Array:
     """`sum_n d_n d_n' C^n / n!`."""
     terms = [left[n] * right[n] * c ** (n + 1) / factorial(n + 1) for n in range(ORDERS)]

@@ -20,6 +20,7 @@ from jax import lax
 
 from anaxon.interpret.moments.blocks import (
     along,
+    correlations,
     diagonal,
     held,
     on_diagonal,
@@ -30,6 +31,7 @@ from anaxon.interpret.moments.blocks import (
     with_diagonal,
     with_exact_diagonal,
 )
+from anaxon.interpret.moments.rounding import Residual, shared
 from anaxon.normal import ORDERS, Moments, function_moments
 from anaxon.types import Array
 
@@ -141,6 +143,15 @@ class Ledger:
         noisy = self.add(value.mean, own, blocks, where)
         self.origins[noisy.number] = list(self.origins.get(value.number, ()))
         return noisy
+
+    def with_residual(self, value: Random, residual: Residual, where: str) -> Random:
+        """The value with what rounding adds, `[*a]`: as alike at two elements as what was rounded there."""
+        n, dtype = value.size, value.dtype
+        wide = [jnp.broadcast_to(x, value.shape) for x in residual]
+        one, other = (Residual(*(x.reshape(shape) for x in wide)) for shape in ((n, 1), (1, n)))
+        alike = correlations(self.covariance(value).reshape(n, n))
+        noise = with_diagonal(shared(one, other, alike), residual.beyond.reshape(n))
+        return self.with_noise(value, noise.astype(dtype).reshape(value.shape * 2), where)
 
     def doubt(self, where: str, nearest: Array) -> None:
         """Notes what decides whether a rule holds at a place."""

@@ -22,6 +22,7 @@ from jax import lax
 
 from anaxon.interpret.moments import sketch
 from anaxon.interpret.moments.ledger import Forms, Ledger, Random, check_size
+from anaxon.interpret.moments.rounding import Residual
 from anaxon.normal import Moments, function_moments
 from anaxon.numerics import contract
 from anaxon.types import Array
@@ -144,6 +145,10 @@ class LowRankLedger(Ledger):
         self.make_room(self.rank // 2)
         own = sketch.independent(self.draw(), noise, self.rank // 2)
         return self.hold(value.mean, self.joined(self.factors[value.number], own), self.variance(value) + noise)
+
+    def with_residual(self, value: Random, residual: Residual, where: str) -> Random:
+        """The value with what rounding adds, independent at every element: what equal values share is left out."""
+        return self.with_noise(value, residual.beyond, where)
 
     def apply(self, base: Random, fn: Function, found: Moments, where: str) -> Random:
         """`fn` of a live value: its base, what all functions of that share to second order, and a rest at each element.

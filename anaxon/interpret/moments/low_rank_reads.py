@@ -18,6 +18,7 @@ from anaxon.interpret.moments import sketch
 from anaxon.interpret.moments.ledger import Random
 from anaxon.interpret.moments.low_rank_ledger import LowRankLedger
 from anaxon.interpret.moments.reads import CellNoise, Columns, mean_of
+from anaxon.interpret.moments.rounding import Residual
 from anaxon.types import Array
 
 
@@ -45,8 +46,9 @@ class SketchedNoise(CellNoise):
             return cells
         return cells + sketch.squares(self.columns.sums, self.rows)
 
-    def value(self, y: Array, gate: Array | None, fresh: Array) -> Random:
-        """The live value of a mean, with noise `[S, G, T, M, C]` that is new at a read."""
+    def value(self, y: Array, gate: Array | None, fresh: Array, residual: Residual | None) -> Random:
+        """The live value of a mean, with noise `[S, G, T, M, C]` that is new at a read; rounding counts as such."""
+        fresh = fresh if residual is None else fresh + residual.beyond
         ledger, columns = self.held, self.columns
         cells = self._of_cells()
         own = self._recombined(cells if gate is None else gate**2 * cells)

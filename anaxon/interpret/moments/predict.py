@@ -22,7 +22,7 @@ from anaxon.interpret.moments.expected import expected
 from anaxon.interpret.moments.ledger import Ledger, Random, check_size
 from anaxon.interpret.moments.products import NEAREST, REACH, divisor
 from anaxon.interpret.moments.reads import CellNoise, Columns, mean_of, read
-from anaxon.interpret.moments.rounding import converted
+from anaxon.interpret.moments.rounding import Residual, converted
 from anaxon.interpret.placed import Placed
 from anaxon.interpret.plan import Chip, Plan
 from anaxon.interpret.product import Product, product_of
@@ -172,15 +172,19 @@ class Propagation(trace.Walk):
         """The DAC's codes of a value limited to [-1, 1], from those of the normal value behind it."""
         variance = self.ledger.variance(limited)
         mean, spread = self._behind(operand)
-        mean, spread = mean / limit, spread / limit**2
-        step = jnp.asarray(1.0 / dac.levels, mean.dtype)
-        codes, smooth = converted(mean, spread, -1.0, 1.0, step), clip_moments(Clip(low=-1.0, high=1.0), mean, spread)
+        behind, spread = mean / limit, spread / limit**2
+        step = jnp.asarray(1.0 / dac.levels, behind.dtype)
+        codes, smooth = (
+            converted(behind, spread, -1.0, 1.0, step),
+            clip_moments(Clip(low=-1.0, high=1.0), behind, spread),
+        )
         moving, slope = self._moving(operand), smooth.slopes[0, 0]
         gate = jnp.where(slope > 0, codes.slope / jnp.where(slope > 0, slope, 1.0), 1.0)
         noise = moving * jnp.maximum(codes.variance - gate**2 * smooth.covariance[0, 0], 0.0) * (variance > 0)
         shifted = limited.mean + moving * (codes.mean - smooth.mean[0])
         mean = jnp.where(variance > 0, shifted, dac.encode(limited.mean, jnp.ones_like(limit)))
-        return self.ledger.with_noise(self.ledger.derive(mean, [limited], [lambda v: gate * v], where), noise, where)
+        passed = self.ledger.derive(mean, [limited], [lambda v: gate * v], where)
+        return self.ledger.with_residual(passed, Residual(behind, spread, step, noise, moving * codes.curve), where)
 
     def _behind(self, operand: Random | Chain) -> tuple[Array, Array]:
         """Mean and variance of a normal value, or of the one that a clipped value would be without its bounds."""

@@ -24,8 +24,9 @@ from jax import lax
 from anaxon.crossbar import array as xbar
 from anaxon.device.moments import PairMoments
 from anaxon.interpret import jaxpr as jx
+from anaxon.interpret.moments.blocks import correlations
 from anaxon.interpret.moments.ledger import Ledger, Random, check_size
-from anaxon.interpret.moments.rounding import Converted, converted
+from anaxon.interpret.moments.rounding import Residual, converted, shared
 from anaxon.interpret.placed import Placed
 from anaxon.interpret.product import Product
 from anaxon.types import Array
@@ -218,10 +219,14 @@ class CellNoise:
         cells = self.columns.variances(self.second)
         return cells if self.covariance is None else cells + self.columns.passed(self.covariance)
 
-    def value(self, y: Array, gate: Array | None, fresh: Array) -> Random:
-        """The live value of a mean, with noise `[S, G, T, M, C]` that is new at a read."""
-        noise = self.columns.spread(self.second, gate)
-        return _assembled(self.ledger, self.columns, self.drive, y, gate, noise, fresh, self.columns.weight.path)
+    def value(self, y: Array, gate: Array | None, fresh: Array, residual: Residual | None) -> Random:
+        """The live value of a mean, with noise `[S, G, T, M, C]` that is new at a read, and what rounding adds."""
+        noise, path = self.columns.spread(self.second, gate), self.columns.weight.path
+        found = _assembled(self.ledger, self.columns, self.drive, y, gate, noise, fresh, path)
+        if residual is None:
+            return found
+        own = _of_positions(self.columns, residual, self.ledger.covariance(found))
+        return self.ledger.with_noise(found, _whole(self.columns.product, own), path)
 
 
 def mean_of(drive: Random | Array) -> Array:
@@ -239,13 +244,15 @@ def read(noise: CellNoise, chi: list[Array]) -> Random:
     columns = noise.columns
     z = columns.sums(mean_of(noise.drive))
     fresh = _fresh(columns, chi, z)
-    gate = None
+    gate = residual = None
     if columns.converts:
         limit, step = _range(columns, z)
         within = noise.variances() + fresh
         found = converted(z, within, -limit, limit, step)
-        gate, z, fresh = found.slope, found.mean, _converted_noise(found, within, fresh)
-    return noise.value(columns.recombined(z), gate, fresh)
+        beyond = jnp.maximum(found.variance - found.slope**2 * within, 0.0)  # by clipping and rounding
+        residual = Residual(z, within, step, beyond, found.curve)
+        gate, z, fresh = found.slope, found.mean, found.slope**2 * fresh
+    return noise.value(columns.recombined(z), gate, fresh, residual)
 
 
 def _fresh(columns: Columns, chi: list[Array], z: Array) -> Array:
@@ -255,12 +262,6 @@ def _fresh(columns: Columns, chi: list[Array], z: Array) -> Array:
         total = total + jnp.stack(xbar.product(columns.product.operand(drive), response, columns.rows))
     adc = columns.weight.hardware.adc
     return total if adc is None or adc.noise is None else total + jnp.asarray(adc.noise) ** 2
-
-
-def _converted_noise(found: Converted, within: Array, fresh: Array) -> Array:
-    """Behind the converter: what the slope passes, and what clipping and rounding add beyond it."""
-    gate = found.slope
-    return gate**2 * fresh + jnp.maximum(found.variance - gate**2 * within, 0.0)
 
 
 def _range(columns: Columns, z: Array) -> tuple[Array, Array]:
@@ -275,13 +276,34 @@ def _range(columns: Columns, z: Array) -> tuple[Array, Array]:
     return limit, jnp.asarray(step)
 
 
+def _of_positions(columns: Columns, residual: Residual, covariance: Array) -> Array:
+    """Covariance that rounding adds within the output's columns, `[G, M, M', C]`: equal patches round alike."""
+    g, m, _, c = columns.product.sizes
+    place = _places(columns.product)
+    inner = covariance.reshape(place.size, place.size)
+    back = np.argsort(place)
+    inner = jnp.einsum("gmcgkc->gcmk", inner[back][:, back].reshape(g, m, c, g, m, c))
+    alike = jnp.moveaxis(correlations(inner), 1, -1)[None, :, None]  # [1, G, 1, M, M', C]
+    z = residual.mean.shape
+    of = lambda axis: jax.tree.map(lambda x: jnp.expand_dims(jnp.broadcast_to(x, z), axis), residual)  # noqa: E731
+    each = shared(of(4), of(3), alike)
+    worth, unit = jnp.asarray(columns.worth, each.dtype), jnp.broadcast_to(columns.unit, (g, 1, c))[:, 0]
+    return jnp.einsum("s,sgtmkc,gc->gmkc", worth**2, each, unit**2)
+
+
+def _places(product: Product) -> np.ndarray:
+    """Of each number of the output, its place in `[G, M, C]`."""
+    g, m, _, c = product.sizes
+    with jax.ensure_compile_time_eval():
+        return np.asarray(product.assemble(jnp.arange(g * m * c).reshape(g, m, c))).reshape(-1)
+
+
 def _whole(product: Product, noise: Array) -> Array:
     """Covariance within columns, `[G, M, M', C]`, as that of the output, `[*out, *out]`."""
     g, m, _, c = product.sizes
     own = jnp.einsum("gmkc,gh,cd->gmchkd", noise, jnp.eye(g, dtype=noise.dtype), jnp.eye(c, dtype=noise.dtype))
     own = own.reshape(g * m * c, g * m * c)
-    with jax.ensure_compile_time_eval():
-        order = np.asarray(product.assemble(jnp.arange(g * m * c).reshape(g, m, c))).reshape(-1)
+    order = _places(product)
     if np.any(order != np.arange(order.size)):
         own = own[order][:, order]
     return lax.optimization_barrier(own).reshape(product.out_shape * 2)  # or each use would make it again
