@@ -11,6 +11,7 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Tests that repeat a kind, or whose parts others test, at the price of one more large program to compile: they run with
 # the slow ones.
 REPEATS = """
+    test_windows.py::test_some_case_leaves_inputs_out
     test_ramp.py::test_every_array_of_a_stack_has_its_own_ramp[batched]
     test_ramp.py::test_rows_of_one_array_have_ranges_of_their_own
     test_ramp.py::test_a_function_that_turns_counts_up_and_down_in_a_network[silu]
