@@ -91,7 +91,7 @@ def check_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> No
             continue
         near = difflib.get_close_matches(key, accepted, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{where}: unknown key {key!r}; {hint}accepted: {', '.join(accepted) or 'none'}")
+        raise ValueError(f"{where}: ".lstrip(": ") + f"unknown key {key!r}; {hint}accepted: {', '.join(accepted) or 'none'}")
 
 
 def config_hash(resolved: Mapping[str, Any]) -> str:

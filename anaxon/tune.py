@@ -113,7 +113,13 @@ def by_site(given: Trade) -> Trade:
 
 
 def with_windows(plan: Plan, windows: Mapping[str, Array | float | None]) -> Plan:
-    """The plan with windows; chips of it must be programmed anew."""
+    """The plan with windows; chips of it must be programmed anew.
+
+    Raises:
+      ValueError: for a number that is not above 0.
+    """
+    for path, window in windows.items():
+        number(f"windows[{path!r}]", window, "a share of full scale above 0, or None", low=0.0, open_low=True)
     return changed(plan, {path: {"window": w if w is None else jnp.asarray(w)} for path, w in windows.items()})
 
 

@@ -119,6 +119,9 @@ def test_infeasible_budgets_say_what_is_feasible(setting):
         tune.least_power(given, 1e-12)
     with pytest.raises(ValueError, match="full windows draw"):
         tune.uniform(given, 1e9)
+    for highest in (0.0, float("nan")):
+        with pytest.raises(ValueError, match="highest: expected a number above 0"):
+            tune.least_error(given, 1e9, highest=highest)
     full = tune.least_error(given, 1e9)
     assert all(float(w.min()) == 1.0 for w in full.values())
 
@@ -144,6 +147,12 @@ def test_wrong_windows_are_named(setting, window):
     _, plan, params, _ = setting
     with pytest.raises(ValueError, match=r"ranges.window"):
         ax.program(jax.random.key(0), tune.with_windows(plan, {"a": jnp.asarray(window)}), params)
+
+
+@pytest.mark.parametrize("window", [0.0, -1.0, float("nan")])
+def test_windows_that_are_no_share_are_named(setting, window):
+    with pytest.raises(ValueError, match=r"windows\['a'\]: expected a share of full scale above 0"):
+        tune.with_windows(setting[1], {"a": window})
 
 
 @pytest.mark.slow

@@ -52,6 +52,12 @@ def forward(model, x, mask=None):
 PATHS = ["layers/0/attention_fn", "layers/1/attention_fn"]
 
 
+def test_calibration_needs_a_batch():
+    attend = nnx.MultiHeadAttention(2, 8, attention_fn=PrunedAttention(), decode=False, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="batches: expected at least one tuple of the model's inputs; got none"):
+        calibrate_pruning(attend, [], 0.5)
+
+
 def test_without_pruning_it_is_flax():
     """Every mask a caller of Flax can give, dropout with the same key, and weights that are sown."""
     q, k, v = qkv()

@@ -134,7 +134,7 @@ def test_an_interrupted_run_continues_to_the_same_numbers(config, folder, result
             {"kind": "pictures", "model": {"width": 600, "heads": 2}, "accelerator": {"bits": 16}},
             "accelerator.bits: products of 16 bits are exact for heads of at most 256 elements; got heads of 300",
         ),
-        ({"trainig": {}}, "unknown key 'trainig'; did you mean 'training'"),
+        ({"trainig": {}}, "^unknown key 'trainig'; did you mean 'training'"),
     ],
 )
 def test_wrong_settings_are_refused(changed, message):
