@@ -91,7 +91,8 @@ def check_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> No
             continue
         near = difflib.get_close_matches(key, accepted, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{where}: ".lstrip(": ") + f"unknown key {key!r}; {hint}accepted: {', '.join(accepted) or 'none'}")
+        place = f"{where}: " if where else ""
+        raise ValueError(f"{place}unknown key {key!r}; {hint}accepted: {', '.join(accepted) or 'none'}")
 
 
 def config_hash(resolved: Mapping[str, Any]) -> str:
