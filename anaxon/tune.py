@@ -59,12 +59,13 @@ class Trade:
         return sum((jnp.sum(self.cells[p] * w[p] + self.amplifiers[p] * w[p] ** 2) for p in w), self.spread)
 
 
-def trade(fn: Callable[..., Array], per: Literal["site", "column"] = "site") -> Callable[..., Trade]:
+def trade(fn: Callable[..., Array], per: Literal["site", "column"] = "site", at_once: int = 1) -> Callable[..., Trade]:
     """Transforms `fn` into `(plan, params, *inputs) -> Trade`, means over examples and results.
 
     Args:
       fn: the function that was placed, with one result `[batch, ...]`.
       per: a window for each weight, or for each column of it.
+      at_once: backward passes side by side, as in `linearised`.
 
     Raises:
       ValueError: for noise that does not go as one over the square of the window (`sigma_rel`, `bandwidth`), which
@@ -73,7 +74,7 @@ def trade(fn: Callable[..., Array], per: Literal["site", "column"] = "site") -> 
     if per not in ("site", "column"):
         raise ValueError(f"per: expected 'site' or 'column'; got {per!r}")
     # Made once: what they compile serves every call.
-    slopes, drawn, centre, digital = sensitivities(fn), power(fn), mean_result(fn), jax.jit(fn)
+    slopes, drawn, centre, digital = sensitivities(fn, at_once), power(fn), mean_result(fn), jax.jit(fn)
 
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Trade:
         sigma = {site.path: _sigma(plan, site) for site in plan.sites}

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anaxon.interpret.linearise import pulled
-from anaxon.interpret.moments.examples import checked
+from anaxon.interpret.linearise import examples_of, pulled
+from anaxon.interpret.moments.examples import checked, side_by_side
 from anaxon.interpret.moments.expected import mean_chip
 from anaxon.interpret.plan import Chip, Plan
 from anaxon.numerics import contract
@@ -23,12 +23,12 @@ from anaxon.types import Array, PyTree
 LIMIT = 2**32  # bytes of slopes held at once
 
 
-def joint(fn: Callable[..., Array]) -> Callable[..., tuple[Array, Array]]:
+def joint(fn: Callable[..., Array], at_once: int = 1) -> Callable[..., tuple[Array, Array]]:
     """Transforms `fn(params, *inputs)` into `(plan, params, *inputs) -> (mean, covariance)` of all results together.
 
     The mean has the shape of the function's result `[batch, *n]`, the covariance is `[batch, n, batch, n]` over chips
     and reads, by the delta method (see `linearised`). With `accuracy_draws` it tells how an accuracy varies from chip
-    to chip.
+    to chip. `at_once` as in `linearised`.
 
     Raises:
       ValueError: as `linearised`, or where the slopes of all results would not fit.
@@ -37,7 +37,9 @@ def joint(fn: Callable[..., Array]) -> Callable[..., tuple[Array, Array]]:
     @jax.jit
     def mapped(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[Array, Array]:
         chip, noisy = mean_chip(plan, params), _noisy(plan)
-        mean, slopes, blocks = jax.lax.map(lambda xs: _one(fn, chip, noisy, xs), inputs)
+        mean, slopes, blocks = side_by_side(
+            lambda xs: _one(fn, chip, noisy, xs, at_once), inputs, examples_of(fn, params, inputs, at_once)
+        )
         n = mean.shape[0] * prod(mean.shape[1:])
         total = jnp.zeros((n, n), mean.dtype)
         for found, covariance in slopes.values():
@@ -74,20 +76,16 @@ def _noisy(plan: Plan) -> bool:
     )
 
 
-def _one(fn: Callable, chip: Chip, noisy: bool, inputs: tuple) -> tuple[Array, dict, Array]:
+def _one(fn: Callable, chip: Chip, noisy: bool, inputs: tuple, at_once: int) -> tuple[Array, dict, Array]:
     """An example's result, its slopes to the cells with their products with the cells' covariance, and its reads."""
     y, pull, cells = pulled(fn, chip, jax.tree.map(lambda x: x[None], inputs))
     back = lambda seed: pull(seed.reshape(y.shape))  # noqa: E731
-    slopes, reads = jax.lax.map(back, jnp.eye(y.size, dtype=y.dtype))
+    slopes, reads = side_by_side(back, jnp.eye(y.size, dtype=y.dtype), at_once)
     both = {path: _weighted(slopes[path], cells[path].covariance) for path in cells}
     single = sum(reads.values(), jnp.zeros(y.size, y.dtype))
-    return (
-        y,
-        both,
-        _by_pairs(lambda seed: sum(back(seed)[1].values(), jnp.zeros((), y.dtype)), single)
-        if noisy
-        else jnp.diag(single),
-    )
+    if not noisy:
+        return y, both, jnp.diag(single)
+    return y, both, _by_pairs(lambda seed: sum(back(seed)[1].values(), jnp.zeros((), y.dtype)), single, at_once)
 
 
 def _weighted(slopes: tuple[Array, ...], covariance: tuple[tuple[Array, ...], ...]) -> tuple[Array, Array]:
@@ -96,14 +94,14 @@ def _weighted(slopes: tuple[Array, ...], covariance: tuple[tuple[Array, ...], ..
     return jnp.stack(slopes, 1), jnp.stack(moved, 1)
 
 
-def _by_pairs(variance: Callable[[Array], Array], single: Array) -> Array:
+def _by_pairs(variance: Callable[[Array], Array], single: Array, at_once: int) -> Array:
     """The covariance `[n, n]` of n results from the variances of their sums, two at a time (polarisation)."""
     n = single.size
     first, second = np.array(list(combinations(range(n), 2)), int).reshape(-1, 2).T
     if not first.size:
         return jnp.diag(single)
     one_hot = jnp.eye(n, dtype=single.dtype)
-    sums = jax.lax.map(variance, one_hot[first] + one_hot[second])
+    sums = side_by_side(variance, one_hot[first] + one_hot[second], at_once)
     between = 0.5 * (sums - single[first] - single[second])
     whole = jnp.zeros((n, n), single.dtype).at[first, second].set(between)
     return whole + whole.T + jnp.diag(single)

@@ -20,7 +20,7 @@ from anaxon.crossbar import array as xbar
 from anaxon.device.moments import PairMoments
 from anaxon.interpret import analog as simulation
 from anaxon.interpret import kinks
-from anaxon.interpret.moments.examples import checked
+from anaxon.interpret.moments.examples import checked, side_by_side
 from anaxon.interpret.moments.expected import mean_chip
 from anaxon.interpret.plan import Chip, Plan
 from anaxon.interpret.product import Product
@@ -114,7 +114,7 @@ class Accountant(simulation.Simulator):
         return self.kind(weight, operand, product, dtype, key, self.watch, account=account)
 
 
-def linearised(fn: Callable[..., Array], probes: int = 0) -> Callable[..., Spread]:
+def linearised(fn: Callable[..., Array], probes: int = 0, at_once: int = 1) -> Callable[..., Spread]:
     """Transforms `fn(params, *inputs)` into `(plan, params, *inputs) -> Spread`, by the delta method.
 
     Right where deviations are small: a kink (ReLU) that they often cross makes the variance too large, the more the
@@ -131,9 +131,11 @@ def linearised(fn: Callable[..., Array], probes: int = 0) -> Callable[..., Sprea
       probes: random deviations of all cells and reads that are carried forward beside the values, with fixed keys; the
         variance at a kink is their mean square, with a relative standard error of `sqrt(2 / probes)`. 16 are enough
         for most; memory is that of so many forward passes, and derivatives of the result hold the slopes fixed.
+      at_once: backward passes side by side; there is one for every number of every example's result. On a GPU, a few
+        hundred: memory is that of so many gradients of the weights.
 
     Returns:
-      The transformed function; examples are followed one after another.
+      The transformed function.
 
     Raises:
       ValueError: for hardware that ends in a ramp, ranges that follow the data (`calibrate` first), and kinks that no
@@ -143,7 +145,8 @@ def linearised(fn: Callable[..., Array], probes: int = 0) -> Callable[..., Sprea
     @jax.jit
     def mapped(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> Spread:
         chip = mean_chip(plan, params)
-        return jax.lax.map(lambda xs: _one(fn, chip, jax.tree.map(lambda x: x[None], xs), probes), inputs)
+        one = lambda xs: _one(fn, chip, jax.tree.map(lambda x: x[None], xs), probes, at_once)  # noqa: E731
+        return side_by_side(one, inputs, examples_of(fn, params, inputs, at_once))
 
     def told(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> Spread:
         found = mapped(plan, params, inputs)
@@ -191,6 +194,13 @@ def pulled(fn: Callable, chip: Chip, inputs: tuple, probes: int = 0) -> tuple[Ar
     return *jax.vjp(result, means, {name: jnp.zeros(()) for name in names}), cells
 
 
+def examples_of(fn: Callable, params: PyTree, inputs: tuple[PyTree, ...], at_once: int) -> int:
+    """Examples side by side, where so many numbers of their results are."""
+    results = jax.tree.leaves(jax.eval_shape(fn, params, *inputs))
+    examples = max(1, jnp.shape(jax.tree.leaves(inputs)[0])[0])
+    return max(1, at_once * examples // max(1, sum(r.size for r in results)))
+
+
 def _example(out: Any) -> Array:
     single = hasattr(out, "shape") and len(out.shape) > 0 and out.shape[0] == 1
     if not single or not jnp.issubdtype(out.dtype, jnp.floating):
@@ -199,24 +209,24 @@ def _example(out: Any) -> Array:
     return out[0]
 
 
-def _one(fn: Callable, chip: Chip, inputs: tuple, probes: int) -> Spread:
+def _one(fn: Callable, chip: Chip, inputs: tuple, probes: int, at_once: int) -> Spread:
     y, pull, cells = pulled(fn, chip, inputs, probes)
 
     def of_output(seed: Array) -> tuple[dict, dict]:
         slopes, reads = pull(seed.reshape(y.shape))
         return {p: jnp.sum(_quadratic(slopes[p], cells[p].covariance, ())) for p in cells}, reads
 
-    programmed, reads = jax.lax.map(of_output, jnp.eye(y.size, dtype=y.dtype))
+    programmed, reads = side_by_side(of_output, jnp.eye(y.size, dtype=y.dtype), at_once)
     shaped = lambda found: {path: v.reshape(y.shape) for path, v in found.items()}  # noqa: E731
     beyond = reads.pop(kinks.ACCOUNT, jnp.zeros(y.size, y.dtype)).reshape(y.shape)
     return Spread(mean=y, cells=shaped(programmed), reads=shaped(reads), kinks=beyond)
 
 
-def sensitivities(fn: Callable[..., Array]) -> Callable[..., dict[str, Array]]:
+def sensitivities(fn: Callable[..., Array], at_once: int = 1) -> Callable[..., dict[str, Array]]:
     """Transforms `fn` into `(plan, params, *inputs) -> {path: error}`: mean squared error by every column's deviations.
 
     In the weight's shape with extent 1 along its rows; means over examples and results. What a weight's reads add is
-    shared out among its columns as their cells' deviations are.
+    shared out among its columns as their cells' deviations are. `at_once` as in `linearised`.
     """
 
     @jax.jit
@@ -232,12 +242,16 @@ def sensitivities(fn: Callable[..., Array]) -> Callable[..., dict[str, Array]]:
                 columns = {p: _quadratic(slopes[p], cells[p].covariance, axes[p]) for p in cells}
                 return columns, reads
 
-            return jax.tree.map(lambda x: jnp.mean(x, 0), jax.lax.map(of_output, jnp.eye(y.size, dtype=y.dtype)))
+            return _averaged(side_by_side(of_output, jnp.eye(y.size, dtype=y.dtype), at_once))
 
-        columns, reads = jax.tree.map(lambda x: jnp.mean(x, 0), jax.lax.map(one, inputs))
+        columns, reads = _averaged(side_by_side(one, inputs, examples_of(fn, params, inputs, at_once)))
         return {p: _with_reads(columns[p], reads[p]) for p in columns}
 
     return checked(fn, mapped)
+
+
+def _averaged(found: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: jnp.mean(x, 0), found)
 
 
 def _with_reads(columns: Array, reads: Array) -> Array:

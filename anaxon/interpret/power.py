@@ -22,6 +22,7 @@ import numpy as np
 from anaxon.crossbar import array as xbar
 from anaxon.crossbar.mapping import cell_targets
 from anaxon.interpret.analog import observed
+from anaxon.interpret.moments.cell_spread import second_moments
 from anaxon.interpret.moments.examples import checked
 from anaxon.interpret.moments.expected import expected, mean_chip
 from anaxon.interpret.moments.predict import Propagation, check_divisions, check_finite, example
@@ -230,7 +231,7 @@ def _expected(columns: Columns, mean: Array, covariance: Array | None) -> dict[s
     """The same of drives that vary: with `S = sum over vectors of E u u'`, `diag(S) g` and, in a tile, `g' S g`."""
     weight, product = columns.weight, columns.product
     g, rows = _targets(weight, product), weight.hardware.array.rows
-    second = jnp.asarray(columns.second_moments(mean, covariance)[0][0])
+    second = jnp.asarray(second_moments(columns, mean, covariance)[0][0])
     n = product.sizes[2]
 
     def add(total: Array, where: Array) -> tuple[Array, None]:  # [G, N]

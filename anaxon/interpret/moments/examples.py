@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from anaxon.check import integer
 from anaxon.interpret import paths
 from anaxon.interpret.moments.expected import check_apart, check_followed
 from anaxon.interpret.plan import Plan
@@ -26,6 +27,12 @@ def checked(fn: Callable[..., Any], found: Callable[[Plan, PyTree, tuple[PyTree,
         return found(plan, params, inputs)
 
     return run
+
+
+def side_by_side(one: Callable[[PyTree], PyTree], rows: PyTree, at_once: int) -> PyTree:
+    """`one` of every row of the leading axis: a loop, or batches of so many, which is what an accelerator is for."""
+    integer("at_once", at_once, 1, 2**20)
+    return jax.lax.map(one, rows, batch_size=at_once if at_once > 1 else None)
 
 
 def checks(fn: Callable[..., Any]) -> Callable[[Plan, PyTree, tuple[PyTree, ...]], None]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from anaxon.check import integer
-from anaxon.interpret.moments.examples import checks
+from anaxon.interpret.moments.examples import checks, side_by_side
 from anaxon.interpret.moments.expected import expected
 from anaxon.interpret.moments.ledger import Random, check_size
 from anaxon.interpret.moments.low_rank_ledger import LowRankLedger
@@ -72,7 +72,7 @@ class LowRank:
         return jnp.where(jnp.eye(n, dtype=bool), jnp.concatenate(flat, 1)[:, :, None], whole)
 
 
-def low_rank(fn: Callable[..., Any], rank: int = 256, repeats: int = 4) -> Callable[..., LowRank]:
+def low_rank(fn: Callable[..., Any], rank: int = 256, repeats: int = 4, at_once: int = 1) -> Callable[..., LowRank]:
     """Transforms `fn(params, *inputs)` into `(key, plan, params, *inputs) -> LowRank`: `predict` in less memory.
 
     Deviations of all values are held as `[rank, *shape]` over common sources, right on average (`LowRankLedger`), and
@@ -84,6 +84,7 @@ def low_rank(fn: Callable[..., Any], rank: int = 256, repeats: int = 4) -> Calla
       fn: any function that was placed.
       rank: sources that are kept; the error falls with it at least as `1 / sqrt(rank)`.
       repeats: independent sketches, two at least; the time grows with them.
+      at_once: examples propagated side by side.
 
     Returns:
       The transformed function, differentiable with respect to the plan's numbers and the parameters.
@@ -104,7 +105,7 @@ def low_rank(fn: Callable[..., Any], rank: int = 256, repeats: int = 4) -> Calla
         batch = jnp.shape(jax.tree.leaves(inputs)[0])[0]
         keys = jax.random.split(key, (repeats, batch))
         one = lambda given: _one(fn, chip, rank, *given)  # noqa: E731
-        return lax.map(lambda some: lax.map(one, (some, inputs)), keys)
+        return lax.map(lambda some: side_by_side(one, (some, inputs), at_once), keys)
 
     check = checks(fn)
 

@@ -17,7 +17,7 @@ from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.analog import opened
 from anaxon.interpret.moments import chains, rules
 from anaxon.interpret.moments.chains import Chain
-from anaxon.interpret.moments.examples import checked
+from anaxon.interpret.moments.examples import checked, side_by_side
 from anaxon.interpret.moments.expected import expected
 from anaxon.interpret.moments.ledger import Ledger, Random, check_size
 from anaxon.interpret.moments.products import NEAREST, REACH, divisor
@@ -273,7 +273,7 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
 
     Args:
       fn: any function that was placed.
-      at_once: examples propagated side by side; covariances of all of them must fit.
+      at_once: examples propagated side by side, on a GPU as many as their covariances leave room for.
 
     Returns:
       The transformed function. Its mean has the shape of the function's result `[batch, ...]`, its covariance is
@@ -293,7 +293,7 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
     def mapped(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array, dict[str, Array]]:
         chip = expected(plan, params)
         one = lambda xs: example(Propagation(), fn, chip, xs)  # noqa: E731
-        return jax.lax.map(one, inputs, batch_size=at_once if at_once > 1 else None)
+        return side_by_side(one, inputs, at_once)
 
     def found(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array]:
         mean, covariance, doubts = mapped(plan, params, inputs)

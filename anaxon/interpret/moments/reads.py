@@ -25,13 +25,12 @@ from anaxon.crossbar import array as xbar
 from anaxon.device.moments import PairMoments
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.moments.blocks import correlations
-from anaxon.interpret.moments.ledger import Ledger, Random, check_size
+from anaxon.interpret.moments.cell_spread import KnownDrives, VaryingDrives
+from anaxon.interpret.moments.ledger import Ledger, Random
 from anaxon.interpret.moments.rounding import Residual, converted, shared
 from anaxon.interpret.placed import Placed
 from anaxon.interpret.product import Product
 from anaxon.types import Array
-
-ROWS_AT_ONCE = 16  # rows of the crossbar whose `[vectors, vectors]` products are held at the same time
 
 
 @dataclass(frozen=True)
@@ -125,29 +124,6 @@ class Columns:
             found = np.asarray(self.product.operand(numbers)).astype(np.int64)
         return np.where(found == 0, size, found - 1)
 
-    def second_moments(self, mean: Array, covariance: Array | None) -> list[list[Any]]:
-        """`E[u u']` of terms a and b as `[n, n]` with a row and column of zeros behind, for padding."""
-        flat = mean.reshape(mean.shape[0], -1)
-        n = flat.shape[1]
-        check_size((n,), flat.dtype, self.weight.path)
-        table = None if covariance is None else covariance.reshape(flat.shape * 2)
-        both = range(flat.shape[0])
-        pair = lambda a, b: flat[a][:, None] * flat[b][None] + (0 if table is None else table[a, :, b, :])  # noqa: E731
-        return [[jnp.pad(pair(a, b), (0, 1)) for b in both] for a in both] if n else []
-
-    def spread(self, second: list[list[Any]], gate: Array | None) -> Array:
-        """What the cells' variance adds within a column: `[G, M, M', C]`, in levels squared; gates where it clips."""
-        return self._through_rows(second, self.cells.covariance, gate)
-
-    def variances(self, second: list[list[Any]]) -> Array:
-        """The same before recombination, at equal vectors: `[S, G, T, M, C]`."""
-        total: Any = 0.0
-        for a, row in enumerate(self.cells.covariance):
-            for b, cells in enumerate(row):
-                same = jnp.diagonal(second[a][b])[self.index]  # [G, M, N]
-                total = total + jnp.stack(xbar.product(same, cells, self.rows))
-        return total
-
     def passed(self, covariance: Array) -> Array:
         """Variance of the columns that comes with the operand, `[S, G, T, M, C]`."""
         terms = covariance.shape[0]
@@ -162,43 +138,6 @@ class Columns:
 
         return jnp.moveaxis(lax.map(vector, jnp.moveaxis(where, 1, 0)), 0, 3)
 
-    def _through_rows(self, second: list[list[Any]], cells: Any, gate: Array | None) -> Array:
-        """Sums over rows, some at a time: no `[M, M, N]` is ever whole."""
-        g, m, n, c = self.product.sizes
-        at_once = min(ROWS_AT_ONCE, max(1, g * c))  # so that they take no more room than the covariance of the result
-        pad = -n % at_once
-        padding = int(np.prod(self.product.operand_shape, dtype=np.int64))
-        index = np.pad(self.index, ((0, 0), (0, 0), (0, pad)), constant_values=padding)
-        chunks = jnp.asarray(index.reshape(g, m, -1, at_once).transpose(2, 0, 3, 1))  # [chunks, G, R, M]
-        tiles = jnp.asarray(np.pad(np.arange(n) // self.rows, (0, pad)).reshape(-1, at_once))
-        pairs = [(a, b) for a in range(len(cells)) for b in range(len(cells))]
-        rows = tuple(_chunked(cells[a][b], pad, at_once) for a, b in pairs)
-
-        def step(total: Array, chunk: tuple) -> tuple[Array, None]:
-            where, tile, variance = chunk
-            for (a, b), v in zip(pairs, variance, strict=True):  # v [S, G, R, C]
-                both = jax.vmap(lambda i, t=second[a][b]: jax.vmap(lambda j: t[j][:, j])(i))(where)  # [G, R, M, M']
-                total = total + self._within(both, v, None if gate is None else gate[:, :, tile])
-            return total, None
-
-        start = jnp.zeros((g, m, m, c), second[0][0].dtype)
-        return lax.scan(step, start, (chunks, tiles, rows))[0]
-
-    def _within(self, both: Array, variance: Array, gates: Array | None) -> Array:
-        """`[G, M, M', C]` of some rows, `[G, R, M, M']` and `[S, G, R, C]`; gates `[S, G, R, M, C]`."""
-        worth = jnp.asarray(self.worth, both.dtype)
-        if gates is None:
-            return jnp.einsum("grmk,grc->gmkc", both, jnp.tensordot(worth**2, variance, 1))
-        weighed = jnp.einsum("s,sgrc,sgrmc->sgrmc", worth**2, variance, gates)
-        return jnp.einsum("grmk,sgrmc,sgrkc->gmkc", both, weighed, gates)
-
-
-def _chunked(cells: Array, pad: int, at_once: int) -> Array:
-    """`[S, G, N, C]` as `[chunks, S, G, R, C]`, with no cells behind the last row."""
-    s, g, n, c = cells.shape
-    wide = jnp.pad(cells, ((0, 0), (0, 0), (0, pad), (0, 0)))
-    return jnp.moveaxis(wide.reshape(s, g, -1, at_once, c), 2, 0)
-
 
 class CellNoise:
     """What varies at a crossbar's columns, by full covariances.
@@ -212,16 +151,18 @@ class CellNoise:
     def __init__(self, ledger: Ledger, columns: Columns, drive: Random | Array) -> None:
         self.ledger, self.columns, self.drive = ledger, columns, drive
         self.covariance = ledger.covariance(drive) if isinstance(drive, Random) else None
-        self.second = columns.second_moments(mean_of(drive), self.covariance)
+        mean = mean_of(drive)
+        known = self.covariance is None
+        self.cells = KnownDrives(columns, mean) if known else VaryingDrives(columns, mean, self.covariance)
 
     def variances(self) -> Array:
         """Of the columns, what is new at a read left out: `[S, G, T, M, C]`."""
-        cells = self.columns.variances(self.second)
+        cells = self.cells.variances()
         return cells if self.covariance is None else cells + self.columns.passed(self.covariance)
 
     def value(self, y: Array, gate: Array | None, fresh: Array, residual: Residual | None) -> Random:
         """The live value of a mean, with noise `[S, G, T, M, C]` that is new at a read, and what rounding adds."""
-        noise, path = self.columns.spread(self.second, gate), self.columns.weight.path
+        noise, path = self.cells.within(gate), self.columns.weight.path
         found = _assembled(self.ledger, self.columns, self.drive, y, gate, noise, fresh, path)
         if residual is None:
             return found
@@ -277,7 +218,7 @@ def _range(columns: Columns, z: Array) -> tuple[Array, Array]:
 
 
 def _of_positions(columns: Columns, residual: Residual, covariance: Array) -> Array:
-    """Covariance that rounding adds within the output's columns, `[G, M, M', C]`: equal patches round alike."""
+    """Covariance that rounding adds within the output's columns, `[G, C, M, M']`: equal patches round alike."""
     g, m, _, c = columns.product.sizes
     place = _places(columns.product)
     inner = covariance.reshape(place.size, place.size)
@@ -286,9 +227,9 @@ def _of_positions(columns: Columns, residual: Residual, covariance: Array) -> Ar
     alike = jnp.moveaxis(correlations(inner), 1, -1)[None, :, None]  # [1, G, 1, M, M', C]
     z = residual.mean.shape
     of = lambda axis: jax.tree.map(lambda x: jnp.expand_dims(jnp.broadcast_to(x, z), axis), residual)  # noqa: E731
-    each = shared(of(4), of(3), alike)
+    each = shared(of(4), of(3), alike)  # [S, G, T, M, M', C]
     worth, unit = jnp.asarray(columns.worth, each.dtype), jnp.broadcast_to(columns.unit, (g, 1, c))[:, 0]
-    return jnp.einsum("s,sgtmkc,gc->gmkc", worth**2, each, unit**2)
+    return jnp.einsum("s,sgtmkc,gc->gcmk", worth**2, each, unit**2)
 
 
 def _places(product: Product) -> np.ndarray:
@@ -299,9 +240,9 @@ def _places(product: Product) -> np.ndarray:
 
 
 def _whole(product: Product, noise: Array) -> Array:
-    """Covariance within columns, `[G, M, M', C]`, as that of the output, `[*out, *out]`."""
+    """Covariance within columns, `[G, C, M, M']`, as that of the output, `[*out, *out]`."""
     g, m, _, c = product.sizes
-    own = jnp.einsum("gmkc,gh,cd->gmchkd", noise, jnp.eye(g, dtype=noise.dtype), jnp.eye(c, dtype=noise.dtype))
+    own = jnp.einsum("gcmk,gh,cd->gmchkd", noise, jnp.eye(g, dtype=noise.dtype), jnp.eye(c, dtype=noise.dtype))
     own = own.reshape(g * m * c, g * m * c)
     order = _places(product)
     if np.any(order != np.arange(order.size)):
@@ -317,8 +258,8 @@ def _assembled(
     worth = jnp.asarray(columns.worth, y.dtype)
     unit = jnp.broadcast_to(columns.unit, (g, 1, c))[:, 0]
     diagonal_noise = jnp.einsum("s,sgtmc->gmc", worth**2, fresh)
-    noise = noise + jnp.einsum("gmc,mk->gmkc", diagonal_noise, jnp.eye(m, dtype=y.dtype))
-    noise = jnp.einsum("gmkc,gc->gmkc", noise, unit**2)
+    noise = noise + jnp.einsum("gmc,mk->gcmk", diagonal_noise, jnp.eye(m, dtype=y.dtype))
+    noise = jnp.einsum("gcmk,gc->gcmk", noise, unit**2)
     own = _whole(columns.product, noise)
     if not isinstance(drive, Random):
         return ledger.add(y, own, {}, path)

@@ -1,7 +1,7 @@
 """The mean squared error of a network's results: predicted, and from as many chips as a 95 % half-width of 2 % needs.
 
-The same inputs for all. Chips are counted from a pilot, which is not timed; nor is compiling, whose seconds are among
-the settings. `predict` follows covariances of whole layers, `linearised` derivatives.
+The same inputs for all, few and many of them. Chips are counted from a pilot, which is not timed; nor is compiling,
+whose seconds are among the settings. `predict` follows covariances of whole layers, `linearised` derivatives.
 """
 
 import time
@@ -24,6 +24,7 @@ from .ramp import problem as lstm_problem
 
 SIGMA, HALF_WIDTH = 0.005, 0.02
 CHIPS, PILOT, LOOP = (32, 1024, 8) if ON_CPU else (1024, 4096, 8)
+AT_ONCE, SEEDS = (1, 1) if ON_CPU else (32, 320)  # examples of `predict`, backward passes of `linearised`
 HARDWARE = ax.Hardware(device=ax.Gaussian(sigma=SIGMA), array=ax.Array(weight_bits=None))
 WIDTH, DEPTH = 64, 5
 
@@ -46,19 +47,21 @@ def rows(quick: bool) -> list[dict[str, Any]]:
 
 
 def cases(quick: bool) -> list[Case]:
-    """A perceptron, the error budget's convolutions, an LSTM; random weights."""
+    """A perceptron, the error budget's convolutions, an LSTM; random weights. Few inputs, and as many as a job's."""
     keys = jax.random.split(jax.random.key(0), DEPTH + 2)
     dense = [jax.random.normal(k, (WIDTH, WIDTH)) * (2 / WIDTH) ** 0.5 for k in keys[:DEPTH]]
     conv, conv_params = functional(ConvNet(Channels((4,) * 5 if quick else (4, 8, 16, 16, 16)), rngs=nnx.Rngs(0)))
-    pictures = jax.random.uniform(keys[-1], (2 if quick else 4, 28, 28))
-    lstm_params, frames = lstm_problem(*((8, 8, 2, 3) if quick else (40, 32, 4, 49)))
+    lstm_params, frames = lstm_problem(*((8, 8, 2, 3) if quick else (40, 32, 64, 49)))
     hidden = lstm_params["u"].shape[0]
     lstm_params["readout"] = jax.random.normal(keys[0], (hidden, 12)) / hidden**0.5
+    vectors, pictures = (jax.random.normal(keys[-2], (512, WIDTH)), jax.random.uniform(keys[-1], (32, 28, 28)))
     return [
-        _case(f"perceptron, {DEPTH} x {WIDTH}, 8 inputs", _perceptron, dense,
-              jax.random.normal(keys[-2], (8, WIDTH)), True),
-        _case(f"five convolutions, {len(pictures)} pictures", conv, conv_params, pictures, True),
-        _case(f"LSTM, {frames.shape[1]} steps, {len(frames)} inputs", _recurrent, lstm_params, frames, False),
+        *(_case(f"perceptron, {DEPTH} x {WIDTH}, {n} inputs", _perceptron, dense, vectors[:n], True)
+          for n in ((8,) if quick else (8, 512))),
+        *(_case(f"five convolutions, {n} pictures", conv, conv_params, pictures[:n], True)
+          for n in ((2,) if quick else (4, 32))),
+        *(_case(f"LSTM, {frames.shape[1]} steps, {n} inputs", _recurrent, lstm_params, frames[:n], False)
+          for n in ((2,) if quick else (4, 64))),
     ]  # fmt: skip
 
 
@@ -89,7 +92,7 @@ def _rows(case: Case, quick: bool) -> list[dict[str, Any]]:
     times = in_turns(runs, 2 if quick else 7)
     scale = {"ensemble": needed / chips, "loop": needed / min(LOOP, chips)}
     found = {name: float(run(case.plan, case.params, case.x)) for name, run in predicted.items()}
-    settings = {"sigma": SIGMA, "chips": round(needed), "first_call_s": first,
+    settings = {"sigma": SIGMA, "chips": round(needed), "at once": [AT_ONCE, SEEDS], "first_call_s": first,
                 "predicted / sampled": {name: round(v / errors.mean(), 4) for name, v in found.items()}}  # fmt: skip
     title = f"Mean squared error to ±{HALF_WIDTH:.0%}: {case.name}, ms"
     others = {"ensemble": ("our ensemble", 0.1), "loop": ("a loop over chips", 0.01)}
@@ -112,7 +115,7 @@ def _chip_of(case: Case) -> Callable[[jax.Array], jax.Array]:
 
 def _predicted(case: Case) -> tuple[dict[str, Callable[..., jax.Array]], dict[str, float]]:
     """Compiled predictions by name, and the seconds of their first calls."""
-    moments, slopes = ax.predict(case.fn), ax.linearised(case.fn)
+    moments, slopes = ax.predict(case.fn, AT_ONCE), ax.linearised(case.fn, at_once=SEEDS)
 
     @jax.jit
     def by_moments(plan: Plan, params: Any, x: jax.Array) -> jax.Array:
