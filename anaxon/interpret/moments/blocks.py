@@ -51,15 +51,10 @@ def diagonal(block: Array, shape: tuple[int, ...]) -> Array:
     return jnp.diagonal(block.reshape(n, n)).reshape(shape)
 
 
-def on_diagonal(variance: Array) -> Array:
-    """Variances as a covariance."""
-    return jnp.diag(variance.reshape(-1)).reshape(variance.shape * 2)
-
-
 def with_diagonal(matrix: Array, variance: Array) -> Array:
-    """A covariance `[n, n]` with other variances."""
-    same = jnp.eye(matrix.shape[0], dtype=bool)
-    return jnp.where(same, variance.reshape(-1, 1), matrix)
+    """Covariances `[..., n, n]` with other variances `[..., n]`."""
+    same = jnp.eye(matrix.shape[-1], dtype=bool)
+    return jnp.where(same, variance[..., :, None], matrix)
 
 
 def correlations(covariance: Array) -> Array:

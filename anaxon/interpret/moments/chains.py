@@ -15,6 +15,7 @@ import numpy as np
 
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.moments.blocks import held
+from anaxon.interpret.moments.covariance import lost
 from anaxon.interpret.moments.ledger import Ledger, Random
 from anaxon.normal import Clip, Moments, clip_moments, function_moments
 from anaxon.types import Array
@@ -155,7 +156,8 @@ def _single(ledger: Ledger, chain: Chain, where: str) -> Random:
 def _moved(ledger: Ledger, value: Chain, where: str) -> Random:
     """An affine chain stays normal."""
     scale = jnp.asarray(value.form.scale, value.base.dtype)  # type: ignore[union-attr]
-    return ledger.derive(value.fn(value.base.mean).astype(value.dtype), [value.base], [lambda v: scale * v], where)
+    mean, follow = value.fn(value.base.mean).astype(value.dtype), (lambda axis: axis) if scale.ndim == 0 else lost
+    return ledger.derive(mean, [value.base], [lambda v: scale * v], where, follow)
 
 
 def mean_of(ledger: Ledger, value: Random | Chain) -> Array:

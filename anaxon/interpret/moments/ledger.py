@@ -11,7 +11,7 @@ import functools
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import NamedTuple
 
@@ -20,10 +20,8 @@ from jax import lax
 
 from anaxon.interpret.moments.blocks import (
     along,
-    correlations,
     diagonal,
     held,
-    on_diagonal,
     series,
     series_together,
     swapped,
@@ -31,7 +29,8 @@ from anaxon.interpret.moments.blocks import (
     with_diagonal,
     with_exact_diagonal,
 )
-from anaxon.interpret.moments.rounding import Residual, shared
+from anaxon.interpret.moments.covariance import Covariance, Follow, lost
+from anaxon.interpret.moments.rounding import Residual
 from anaxon.normal import ORDERS, Moments, function_moments
 from anaxon.types import Array
 
@@ -79,17 +78,19 @@ class Forms(NamedTuple):
 
 
 class Ledger:
-    """Blocks `[*a, *b]` for pairs of live values."""
+    """A covariance for every live value, and blocks `[*a, *b]` for pairs of them."""
 
     def __init__(self) -> None:
         self.live: weakref.WeakValueDictionary[int, Random] = weakref.WeakValueDictionary()
+        self.own: dict[int, Covariance] = {}
         self.blocks: dict[tuple[int, int], Array] = {}
         self.origins: dict[int, list[Origin]] = {}  # of values that hold functions of others, by number
         self.doubts: dict[str, Array] = {}  # by place: how near to 0 a denominator comes, relative to its mean
 
     def covariance(self, a: Random, b: Random | None = None) -> Array:
         """The block `[*a, *b]`; of a value with itself without `b`."""
-        b = a if b is None else b
+        if b is None or a is b:
+            return self.own[a.number].dense()
         if a.number <= b.number:
             found = self.blocks.get((a.number, b.number))
             return jnp.zeros((*a.shape, *b.shape), a.dtype) if found is None else found
@@ -97,22 +98,30 @@ class Ledger:
 
     def variance(self, a: Random) -> Array:
         """The diagonal, of the value's shape."""
-        return diagonal(self.covariance(a), a.shape)
+        return self.own[a.number].variance()
 
-    def add(self, mean: Array, own: Array, others: dict[int, Array], where: str) -> Random:
-        """A new value with its own block `[*a, *a]` and those with live values, `[*other, *a]` by number."""
+    def add(self, mean: Array, own: Array | Covariance, others: dict[int, Array], where: str) -> Random:
+        """A new value with its covariance `[*a, *a]` and blocks with live values, `[*other, *a]` by number."""
         value = Random(mean)
         check_size(value.shape, value.dtype, where)
         self.live[value.number] = value
-        self.blocks[value.number, value.number] = own
+        self.own[value.number] = own if isinstance(own, Covariance) else Covariance.whole(own, value.shape)
         self.blocks |= {(number, value.number): block for number, block in others.items()}
         weakref.finalize(value, self._free, value.number)
         return value
 
     def derive(
-        self, mean: Array, parents: Sequence[Random], maps: Sequence[Callable[[Array], Array]], where: str
+        self,
+        mean: Array,
+        parents: Sequence[Random],
+        maps: Sequence[Callable[[Array], Array]],
+        where: str,
+        follow: Follow = lost,
     ) -> Random:
-        """A linear function of live values: `maps[i]` takes `parents[i]` to its share of the result."""
+        """A linear function of live values: `maps[i]` takes `parents[i]` to its share of the result.
+
+        Where `follow` tells what becomes of an axis, the map of a single parent is given slices of extent 1 along it.
+        """
         check_size(mean.shape, mean.dtype, where)
         steps = list(zip(parents, maps, strict=True))
         pushed = lambda block_of, axes: functools.reduce(  # noqa: E731
@@ -121,7 +130,12 @@ class Ledger:
         shares = {
             z.number: pushed(lambda p, z=z: self.covariance(z, p), len(z.shape)) for z in list(self.live.values())
         }
-        own = pushed(lambda p: swapped(shares[p.number], len(p.shape)), mean.ndim)
+        first = self.own[parents[0].number]
+        axis = follow(first.axis) if len(parents) == 1 and first.axis is not None else None
+        if axis is None:
+            own = Covariance.whole(pushed(lambda p: swapped(shares[p.number], len(p.shape)), mean.ndim), mean.shape)
+        else:
+            own = first.moved(maps[0], mean.shape, axis)
         value = self.add(mean, own, shares, where)
         self.origins[value.number] = [
             Origin(o.base, o.fn, _after(o.push, f))
@@ -135,10 +149,15 @@ class Ledger:
         """The shares of a value that are functions of `base`."""
         return [o for o in self.origins.get(a.number, ()) if o.base() is base]
 
-    def with_noise(self, value: Random, noise: Array, where: str) -> Random:
+    def with_noise(self, value: Random, noise: Array | Covariance, where: str) -> Random:
         """The value with independent noise of a covariance `[*a, *a]`, or a variance `[*a]` that is its diagonal."""
-        own = self.covariance(value)
-        own = own + (noise if noise.ndim == own.ndim else on_diagonal(noise))
+        own = self.own[value.number]
+        if isinstance(noise, Covariance):
+            own = own.plus(noise)
+        elif noise.ndim == len(value.shape):
+            own = own.with_variance(noise)
+        else:
+            own = own.plus(Covariance.whole(noise, value.shape))
         blocks = {o.number: self.covariance(o, value) for o in list(self.live.values())}
         noisy = self.add(value.mean, own, blocks, where)
         self.origins[noisy.number] = list(self.origins.get(value.number, ()))
@@ -146,12 +165,7 @@ class Ledger:
 
     def with_residual(self, value: Random, residual: Residual, where: str) -> Random:
         """The value with what rounding adds, `[*a]`: as alike at two elements as what was rounded there."""
-        n, dtype = value.size, value.dtype
-        wide = [jnp.broadcast_to(x, value.shape) for x in residual]
-        one, other = (Residual(*(x.reshape(shape) for x in wide)) for shape in ((n, 1), (1, n)))
-        alike = correlations(self.covariance(value).reshape(n, n))
-        noise = with_diagonal(shared(one, other, alike), residual.beyond.reshape(n))
-        return self.with_noise(value, noise.astype(dtype).reshape(value.shape * 2), where)
+        return self.with_noise(value, self.own[value.number].rounded(residual), where)
 
     def doubt(self, where: str, nearest: Array) -> None:
         """Notes what decides whether a rule holds at a place."""
@@ -160,12 +174,11 @@ class Ledger:
 
     def apply(self, base: Random, fn: Callable[[Array], Array], found: Moments, where: str) -> Random:
         """`fn` of a live value, elementwise, whose moments are known."""
-        slopes, n = found.slopes[:, 0], base.size
-        flat = slopes.reshape(ORDERS, n)  # matrices: a CPU's loops over six axes are several times slower
-        own = series(flat[:, :, None], flat[:, None, :], self.covariance(base).reshape(n, n))
-        own = held(with_diagonal(own, found.covariance[0, 0])).reshape(*base.shape, *base.shape)
+        slopes, own = found.slopes[:, 0], self.own[base.number]
+        new = own.through(slopes, found.covariance[0, 0])
+        new = replace(new, blocks=held(new.blocks))
         others = {z.number: self._across(z, base, fn, slopes[0]) for z in list(self.live.values())}
-        value = self.add(found.mean[0], own, others, where)
+        value = self.add(found.mean[0], new, others, where)
         self.origins[value.number] = [Origin(weakref.ref(base), fn, None)]
         return value
 
@@ -227,6 +240,7 @@ class Ledger:
 
     def _free(self, number: int) -> None:
         self.origins.pop(number, None)
+        self.own.pop(number, None)
         for pair in [p for p in self.blocks if number in p]:
             del self.blocks[pair]
 

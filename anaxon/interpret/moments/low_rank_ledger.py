@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from anaxon.interpret.moments import sketch
+from anaxon.interpret.moments.covariance import Covariance, Follow, lost
 from anaxon.interpret.moments.ledger import Forms, Ledger, Random, check_size
 from anaxon.interpret.moments.rounding import Residual
 from anaxon.normal import Moments, function_moments
@@ -86,7 +87,7 @@ class LowRankLedger(Ledger):
         """Of the value's shape."""
         return self.variances[a.number]
 
-    def add(self, mean: Array, own: Array, others: dict[int, Array], where: str) -> Random:
+    def add(self, mean: Array, own: Array | Covariance, others: dict[int, Array], where: str) -> Random:
         """Raises `TypeError`: blocks are what does not fit."""
         raise TypeError(
             f"{where}: its rule gives blocks of covariance, which are not held at low rank; use `predict`, or a rule "
@@ -123,8 +124,11 @@ class LowRankLedger(Ledger):
             self.factors[v.number] = sketch.mixed(matrix[:, : rows.shape[0]].astype(rows.dtype), rows)
         self.count = self.rank
 
-    def derive(self, mean: Array, parents: Sequence[Random], maps: Sequence[Function], where: str) -> Random:
+    def derive(
+        self, mean: Array, parents: Sequence[Random], maps: Sequence[Function], where: str, follow: Follow = lost
+    ) -> Random:
         """A linear function of live values: `maps[i]` takes `parents[i]` to its share of the result."""
+        del follow  # there are no blocks
         shares = [jax.vmap(f)(self.factors[p.number]) for p, f in zip(parents, maps, strict=True)]
         most = max(s.shape[0] for s in shares)
         variance = [self._moved(p, f, s) for p, f, s in zip(parents, maps, shares, strict=True)]
@@ -134,13 +138,13 @@ class LowRankLedger(Ledger):
         total = jnp.maximum(_sum(variance), 0.0) if len(parents) > 1 else variance[0]
         return self.hold(mean, _sum([sketch.padded(s, most) for s in shares]), total)
 
-    def with_noise(self, value: Random, noise: Array, where: str) -> Random:
+    def with_noise(self, value: Random, noise: Array | Covariance, where: str) -> Random:
         """The value with independent noise of a variance `[*a]`.
 
         Raises:
           TypeError: for a covariance `[*a, *a]`.
         """
-        if noise.ndim != value.mean.ndim:
+        if isinstance(noise, Covariance) or noise.ndim != value.mean.ndim:
             raise TypeError(f"{where}: noise with covariances is not held at low rank; use `predict`")
         self.make_room(self.rank // 2)
         own = sketch.independent(self.draw(), noise, self.rank // 2)

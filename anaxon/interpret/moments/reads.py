@@ -12,7 +12,7 @@ AICAS 2022, arXiv 2205.01707, equations for dense layers and shared kernels.) Co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,7 @@ from anaxon.device.moments import PairMoments
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.moments.blocks import correlations
 from anaxon.interpret.moments.cell_spread import KnownDrives, VaryingDrives
+from anaxon.interpret.moments.covariance import Covariance, of_columns, within_columns
 from anaxon.interpret.moments.ledger import Ledger, Random
 from anaxon.interpret.moments.rounding import Residual, converted, shared
 from anaxon.interpret.placed import Placed
@@ -151,9 +152,11 @@ class CellNoise:
     def __init__(self, ledger: Ledger, columns: Columns, drive: Random | Array) -> None:
         self.ledger, self.columns, self.drive = ledger, columns, drive
         self.covariance = ledger.covariance(drive) if isinstance(drive, Random) else None
-        mean = mean_of(drive)
-        known = self.covariance is None
-        self.cells = KnownDrives(columns, mean) if known else VaryingDrives(columns, mean, self.covariance)
+        self.cells: KnownDrives | VaryingDrives
+        if self.covariance is None:
+            self.cells = KnownDrives(columns, mean_of(drive))
+        else:
+            self.cells = VaryingDrives(columns, mean_of(drive), self.covariance)
 
     def variances(self) -> Array:
         """Of the columns, what is new at a read left out: `[S, G, T, M, C]`."""
@@ -162,12 +165,11 @@ class CellNoise:
 
     def value(self, y: Array, gate: Array | None, fresh: Array, residual: Residual | None) -> Random:
         """The live value of a mean, with noise `[S, G, T, M, C]` that is new at a read, and what rounding adds."""
-        noise, path = self.cells.within(gate), self.columns.weight.path
-        found = _assembled(self.ledger, self.columns, self.drive, y, gate, noise, fresh, path)
+        ledger, columns = self.ledger, self.columns
+        found = _assembled(ledger, columns, self.drive, y, gate, self.cells.within(gate), fresh)
         if residual is None:
             return found
-        own = _of_positions(self.columns, residual, self.ledger.covariance(found))
-        return self.ledger.with_noise(found, _whole(self.columns.product, own), path)
+        return ledger.with_noise(found, _of_positions(columns, residual, ledger.own[found.number]), columns.weight.path)
 
 
 def mean_of(drive: Random | Array) -> Array:
@@ -217,50 +219,31 @@ def _range(columns: Columns, z: Array) -> tuple[Array, Array]:
     return limit, jnp.asarray(step)
 
 
-def _of_positions(columns: Columns, residual: Residual, covariance: Array) -> Array:
-    """Covariance that rounding adds within the output's columns, `[G, C, M, M']`: equal patches round alike."""
-    g, m, _, c = columns.product.sizes
-    place = _places(columns.product)
-    inner = covariance.reshape(place.size, place.size)
-    back = np.argsort(place)
-    inner = jnp.einsum("gmcgkc->gcmk", inner[back][:, back].reshape(g, m, c, g, m, c))
-    alike = jnp.moveaxis(correlations(inner), 1, -1)[None, :, None]  # [1, G, 1, M, M', C]
+def _of_positions(columns: Columns, residual: Residual, own: Covariance) -> Covariance:
+    """Covariance that rounding adds within the output's columns: equal patches round alike."""
+    g, _, _, c = columns.product.sizes
+    alike = jnp.moveaxis(correlations(within_columns(columns.product, own)), 1, -1)[
+        None, :, None
+    ]  # [1, G, 1, M, M', C]
     z = residual.mean.shape
     of = lambda axis: jax.tree.map(lambda x: jnp.expand_dims(jnp.broadcast_to(x, z), axis), residual)  # noqa: E731
     each = shared(of(4), of(3), alike)  # [S, G, T, M, M', C]
     worth, unit = jnp.asarray(columns.worth, each.dtype), jnp.broadcast_to(columns.unit, (g, 1, c))[:, 0]
-    return jnp.einsum("s,sgtmkc,gc->gcmk", worth**2, each, unit**2)
-
-
-def _places(product: Product) -> np.ndarray:
-    """Of each number of the output, its place in `[G, M, C]`."""
-    g, m, _, c = product.sizes
-    with jax.ensure_compile_time_eval():
-        return np.asarray(product.assemble(jnp.arange(g * m * c).reshape(g, m, c))).reshape(-1)
-
-
-def _whole(product: Product, noise: Array) -> Array:
-    """Covariance within columns, `[G, C, M, M']`, as that of the output, `[*out, *out]`."""
-    g, m, _, c = product.sizes
-    own = jnp.einsum("gcmk,gh,cd->gmchkd", noise, jnp.eye(g, dtype=noise.dtype), jnp.eye(c, dtype=noise.dtype))
-    own = own.reshape(g * m * c, g * m * c)
-    order = _places(product)
-    if np.any(order != np.arange(order.size)):
-        own = own[order][:, order]
-    return lax.optimization_barrier(own).reshape(product.out_shape * 2)  # or each use would make it again
+    return of_columns(columns.product, jnp.einsum("s,sgtmkc,gc->gcmk", worth**2, each, unit**2))
 
 
 def _assembled(
-    ledger: Ledger, columns: Columns, drive: Any, y: Array, gate: Array | None, noise: Array, fresh: Array, path: str
+    ledger: Ledger, columns: Columns, drive: Any, y: Array, gate: Array | None, noise: Array, fresh: Array
 ) -> Random:
     """The output as a live value: what the operand passes on, and the crossbar's own noise."""
     g, m, _, c = columns.product.sizes
+    path = columns.weight.path
     worth = jnp.asarray(columns.worth, y.dtype)
     unit = jnp.broadcast_to(columns.unit, (g, 1, c))[:, 0]
     diagonal_noise = jnp.einsum("s,sgtmc->gmc", worth**2, fresh)
     noise = noise + jnp.einsum("gmc,mk->gcmk", diagonal_noise, jnp.eye(m, dtype=y.dtype))
-    noise = jnp.einsum("gcmk,gc->gcmk", noise, unit**2)
-    own = _whole(columns.product, noise)
+    own = of_columns(columns.product, jnp.einsum("gcmk,gc->gcmk", noise, unit**2))
+    own = replace(own, blocks=lax.optimization_barrier(own.blocks))  # or each use would make it again
     if not isinstance(drive, Random):
         return ledger.add(y, own, {}, path)
     share = lambda v: columns.passed_on(v, gate)  # noqa: E731

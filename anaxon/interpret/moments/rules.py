@@ -7,10 +7,12 @@ theirs (`products`); everything else is registered here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.moments.chains import Chain, settle
@@ -84,9 +86,27 @@ def linear(ledger: Ledger, eqn: Any, operands: list[Any], where: str) -> list[An
         def one(x: Array) -> Array:
             return jx.bind(eqn, [x if i == place else v for i, v in enumerate(numbers)])[out]
 
-        return lambda v: jax.jvp(one, (numbers[place],), (v,))[1]
+        return lambda v: jax.jvp(one, (jnp.zeros_like(v),), (v,))[1]
 
-    return [ledger.derive(mean, parents, [share(i, out) for i in places], where) for out, mean in enumerate(means)]
+    follow = functools.partial(_axis_behind, eqn)
+    return [
+        ledger.derive(mean, parents, [share(i, out) for i in places], where, follow) for out, mean in enumerate(means)
+    ]
+
+
+def _axis_behind(eqn: Any, axis: int) -> int | None:
+    """Where an operation of one operand takes an axis whose slices it does not mix; None where it may."""
+    name, of = eqn.primitive.name, eqn.params
+    if name in ("neg", "copy", "copy_p", "convert_element_type"):
+        return axis
+    if name == "transpose":
+        return of["permutation"].index(axis)
+    if name == "reduce_sum" and axis not in of["axes"]:
+        return axis - sum(a < axis for a in of["axes"])
+    if name == "reduce_window_sum":
+        still = [of[k][axis] == 1 for k in ("window_dimensions", "window_strides", "base_dilation", "window_dilation")]
+        return axis if all(still) and tuple(of["padding"][axis]) == (0, 0) else None
+    return None
 
 
 def is_linear(eqn: Any, operands: list[Any]) -> bool:
