@@ -21,7 +21,7 @@ import numpy as np
 from anaxon.adc_ranges import changed
 from anaxon.check import number
 from anaxon.device.gaussian import Gaussian
-from anaxon.interpret.linearise import mean_result, sensitivities
+from anaxon.interpret.linearise import AT_ONCE, mean_result, sensitivities
 from anaxon.interpret.plan import Plan
 from anaxon.interpret.power import power
 from anaxon.interpret.sites import Site
@@ -59,7 +59,9 @@ class Trade:
         return sum((jnp.sum(self.cells[p] * w[p] + self.amplifiers[p] * w[p] ** 2) for p in w), self.spread)
 
 
-def trade(fn: Callable[..., Array], per: Literal["site", "column"] = "site", at_once: int = 1) -> Callable[..., Trade]:
+def trade(
+    fn: Callable[..., Array], per: Literal["site", "column"] = "site", at_once: int = AT_ONCE
+) -> Callable[..., Trade]:
     """Transforms `fn` into `(plan, params, *inputs) -> Trade`, means over examples and results.
 
     Args:

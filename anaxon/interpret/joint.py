@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from anaxon.interpret.linearise import examples_of, pulled
+from anaxon.check import integer
+from anaxon.interpret.linearise import AT_ONCE, examples_of, pulled
 from anaxon.interpret.moments.examples import checked, side_by_side
 from anaxon.interpret.moments.expected import mean_chip
 from anaxon.interpret.plan import Chip, Plan
@@ -23,7 +24,7 @@ from anaxon.types import Array, PyTree
 LIMIT = 2**32  # bytes of slopes held at once
 
 
-def joint(fn: Callable[..., Array], at_once: int = 1) -> Callable[..., tuple[Array, Array]]:
+def joint(fn: Callable[..., Array], at_once: int = AT_ONCE) -> Callable[..., tuple[Array, Array]]:
     """Transforms `fn(params, *inputs)` into `(plan, params, *inputs) -> (mean, covariance)` of all results together.
 
     The mean has the shape of the function's result `[batch, *n]`, the covariance is `[batch, n, batch, n]` over chips
@@ -33,6 +34,8 @@ def joint(fn: Callable[..., Array], at_once: int = 1) -> Callable[..., tuple[Arr
     Raises:
       ValueError: as `linearised`, or where the slopes of all results would not fit.
     """
+
+    integer("at_once", at_once, 1, 2**20)
 
     @jax.jit
     def mapped(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[Array, Array]:

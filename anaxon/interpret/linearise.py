@@ -2,7 +2,7 @@
 
 `Var y_k = sum over cells of Var w (dy_k / dw)^2 + sum over column reads of Var z (dy_k / dz)^2`, to first order in
 every deviation, for any graph: loops, shared weights, attention. Nothing of the size of a covariance is formed: memory
-is that of a backward pass. The function runs through the ordinary interpreter, on a chip of expected cells; what
+is that of a few backward passes. The function runs through the ordinary interpreter, on a chip of expected cells; what
 reverse mode brings back to the cells and to every read is squared there.
 """
 
@@ -33,6 +33,8 @@ from anaxon.numerics import clip
 from anaxon.prng import fold_name
 from anaxon.types import Array, PyTree, is_concrete, pytree
 from anaxon.types import replace as changed
+
+AT_ONCE = 16  # backward passes side by side: of small ones, one by one, launches and loops would take most of the time
 
 
 @pytree
@@ -114,7 +116,7 @@ class Accountant(simulation.Simulator):
         return self.kind(weight, operand, product, dtype, key, self.watch, account=account)
 
 
-def linearised(fn: Callable[..., Array], probes: int = 0, at_once: int = 1) -> Callable[..., Spread]:
+def linearised(fn: Callable[..., Array], probes: int = 0, at_once: int = AT_ONCE) -> Callable[..., Spread]:
     """Transforms `fn(params, *inputs)` into `(plan, params, *inputs) -> Spread`, by the delta method.
 
     Right where deviations are small: a kink (ReLU) that they often cross makes the variance too large, the more the
@@ -131,8 +133,8 @@ def linearised(fn: Callable[..., Array], probes: int = 0, at_once: int = 1) -> C
       probes: random deviations of all cells and reads that are carried forward beside the values, with fixed keys; the
         variance at a kink is their mean square, with a relative standard error of `sqrt(2 / probes)`. 16 are enough
         for most; memory is that of so many forward passes, and derivatives of the result hold the slopes fixed.
-      at_once: backward passes side by side; there is one for every number of every example's result. On a GPU, a few
-        hundred: memory is that of so many gradients of the weights.
+      at_once: backward passes side by side, in as much memory as so many gradients of the weights take; there is one
+        for every number of every example's result. On a GPU take hundreds.
 
     Returns:
       The transformed function.
@@ -158,6 +160,7 @@ def linearised(fn: Callable[..., Array], probes: int = 0, at_once: int = 1) -> C
         return found
 
     integer("probes", probes, 0, 2**16)
+    integer("at_once", at_once, 1, 2**20)
     return checked(fn, told)
 
 
@@ -222,12 +225,14 @@ def _one(fn: Callable, chip: Chip, inputs: tuple, probes: int, at_once: int) -> 
     return Spread(mean=y, cells=shaped(programmed), reads=shaped(reads), kinks=beyond)
 
 
-def sensitivities(fn: Callable[..., Array], at_once: int = 1) -> Callable[..., dict[str, Array]]:
+def sensitivities(fn: Callable[..., Array], at_once: int = AT_ONCE) -> Callable[..., dict[str, Array]]:
     """Transforms `fn` into `(plan, params, *inputs) -> {path: error}`: mean squared error by every column's deviations.
 
     In the weight's shape with extent 1 along its rows; means over examples and results. What a weight's reads add is
     shared out among its columns as their cells' deviations are. `at_once` as in `linearised`.
     """
+
+    integer("at_once", at_once, 1, 2**20)
 
     @jax.jit
     def mapped(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> dict[str, Array]:

@@ -140,3 +140,13 @@ def test_ramps_are_refused():
     plan = ax.place(fn, ax.preset("ramp-5bit"))(params, x)
     with pytest.raises(ValueError, match="ramp"):
         ax.linearised(fn)(plan, params, x)
+
+
+@pytest.mark.parametrize("probes", [0, pytest.param(4, marks=pytest.mark.slow)])
+def test_backward_passes_side_by_side_are_those_one_by_one(probes):
+    hw = ax.Hardware(device=ax.Gaussian(sigma=0.005, read_sigma=0.01), array=ANALOG)
+    params, x = made_params(), jax.random.normal(jax.random.key(1), (5, 6))
+    fn = lambda p, v: jax.nn.relu(recurrent(p, v))  # noqa: E731
+    plan = ax.place(fn, hw)(params, x)
+    one, some = (ax.linearised(fn, probes, at_once=n)(plan, params, x) for n in (1, 7))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-9), some, one)

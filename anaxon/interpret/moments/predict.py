@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from anaxon.check import integer
 from anaxon.converter.dac import encode_exact
 from anaxon.crossbar import array as xbar
 from anaxon.interpret import control, program, trace
@@ -17,7 +18,7 @@ from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.analog import opened
 from anaxon.interpret.moments import chains, rules
 from anaxon.interpret.moments.chains import Chain
-from anaxon.interpret.moments.examples import checked, side_by_side
+from anaxon.interpret.moments.examples import checked, propagated
 from anaxon.interpret.moments.expected import expected
 from anaxon.interpret.moments.ledger import Ledger, Random, check_size
 from anaxon.interpret.moments.products import NEAREST, REACH, divisor
@@ -273,7 +274,8 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
 
     Args:
       fn: any function that was placed.
-      at_once: examples propagated side by side, on a GPU as many as their covariances leave room for.
+      at_once: examples propagated side by side on an accelerator, as many as their covariances leave room for;
+        on a CPU they follow each other.
 
     Returns:
       The transformed function. Its mean has the shape of the function's result `[batch, ...]`, its covariance is
@@ -289,11 +291,13 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
     Source: Kern et al., AICAS 2022 (arXiv 2205.01707), with exact diagonals and the Hermite rule off them.
     """
 
+    integer("at_once", at_once, 1, 2**20)
+
     @jax.jit
     def mapped(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array, dict[str, Array]]:
         chip = expected(plan, params)
         one = lambda xs: example(Propagation(), fn, chip, xs)  # noqa: E731
-        return side_by_side(one, inputs, at_once)
+        return propagated(one, inputs, at_once)
 
     def found(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array]:
         mean, covariance, doubts = mapped(plan, params, inputs)

@@ -1,7 +1,7 @@
 """The mean squared error of a network's results: predicted, and from as many chips as a 95 % half-width of 2 % needs.
 
-The same inputs for all, few and many of them. Chips are counted from a pilot, which is not timed; nor is compiling,
-whose seconds are among the settings. `predict` follows covariances of whole layers, `linearised` derivatives.
+The same inputs for all, few and many. Chips are counted from a pilot, which is not timed; nor is compiling: both
+have rows of their own. `predict` follows covariances of whole layers, `linearised` derivatives.
 """
 
 import time
@@ -24,7 +24,7 @@ from .ramp import problem as lstm_problem
 
 SIGMA, HALF_WIDTH = 0.005, 0.02
 CHIPS, PILOT, LOOP = (32, 1024, 8) if ON_CPU else (1024, 4096, 8)
-AT_ONCE, SEEDS = (1, 1) if ON_CPU else (512, 8192)  # examples of `predict`, backward passes of `linearised`
+AT_ONCE, SEEDS = (1, 16) if ON_CPU else (512, 8192)  # examples of `predict`, backward passes of `linearised`
 HARDWARE = ax.Hardware(device=ax.Gaussian(sigma=SIGMA), array=ax.Array(weight_bits=None))
 WIDTH, DEPTH = 64, 5
 
@@ -82,8 +82,11 @@ def _case(name: str, fn: Callable[..., jax.Array], params: Any, x: jax.Array, mo
 def _rows(case: Case, quick: bool) -> list[dict[str, Any]]:
     chips = min(CHIPS, 4) if quick else CHIPS
     sampled, single = jax.jit(lambda keys: over(_chip_of(case), keys)), jax.jit(_chip_of(case))
-    pilot = [np.asarray(sampled(jax.random.split(jax.random.key(i), chips))) for i in range(-(-PILOT // chips))]
-    errors = np.concatenate(pilot[: 2 if quick else None]).astype(np.float64)
+    begun = time.perf_counter()
+    parts = 2 if quick else -(-PILOT // chips)
+    pilot = [np.asarray(sampled(jax.random.split(jax.random.key(i), chips))) for i in range(parts)]
+    before = time.perf_counter() - begun
+    errors = np.concatenate(pilot).astype(np.float64)
     needed = float((1.96 * errors.std(ddof=1) / (HALF_WIDTH * errors.mean())) ** 2)
     keys = jax.random.split(jax.random.key(1), chips)
     predicted, first = _predicted(case)
@@ -92,16 +95,23 @@ def _rows(case: Case, quick: bool) -> list[dict[str, Any]]:
     times = in_turns(runs, 2 if quick else 7)
     scale = {"ensemble": needed / chips, "loop": needed / min(LOOP, chips)}
     found = {name: float(run(case.plan, case.params, case.x)) for name, run in predicted.items()}
-    settings = {"sigma": SIGMA, "chips": round(needed), "at once": [AT_ONCE, SEEDS], "first_call_s": first,
+    settings = {"sigma": SIGMA, "chips": round(needed), "at once": [AT_ONCE, SEEDS],
                 "predicted / sampled": {name: round(v / errors.mean(), 4) for name, v in found.items()}}  # fmt: skip
     title = f"Mean squared error to ±{HALF_WIDTH:.0%}: {case.name}, ms"
     others = {"ensemble": ("our ensemble", 0.1), "loop": ("a loop over chips", 0.01)}
-    return [
+    compared = [
         row(title, f"{name} beside {what}", (name, times[name]), (what, [t * scale[other] for t in times[other]]),
             limit=limit, **settings)
         for name in predicted
         for other, (what, limit) in others.items()
     ]  # fmt: skip
+    return compared + [_once(case, name, first[name], before, settings) for name in predicted]
+
+
+def _once(case: Case, name: str, first: float, pilot: float, settings: dict[str, Any]) -> dict[str, Any]:
+    """The same asked once, in seconds by the clock: compiling, and a pilot that tells how many chips are needed."""
+    return row(f"With compiling, and a pilot of {PILOT} chips: {case.name}, s", name, (name, [first]),
+               ("compiling and pilot", [pilot]), unit="s", **settings)  # fmt: skip
 
 
 def _chip_of(case: Case) -> Callable[[jax.Array], jax.Array]:
