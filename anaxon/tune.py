@@ -25,7 +25,7 @@ from anaxon.interpret.linearise import AT_ONCE, mean_result, sensitivities
 from anaxon.interpret.plan import Plan
 from anaxon.interpret.power import power
 from anaxon.interpret.sites import Site
-from anaxon.types import Array, PyTree, pytree
+from anaxon.types import Array, PyTree, is_concrete, pytree
 
 LOWEST = 1e-3  # of a window: weights that nothing depends on
 STEPS = 60  # of a bisection, of which each halves a logarithm
@@ -48,6 +48,17 @@ class Trade:
     amplifiers: dict[str, Array]
     bias: Array
     spread: Array
+
+    def __repr__(self) -> str:
+        """A line for every weight, of its columns' sums: what one sees in a notebook."""
+        known = lambda x: hasattr(x, "shape") and is_concrete(x)  # noqa: E731
+        total = lambda x: f"{float(jnp.sum(x)):.4g}" if known(x) else "unknown"  # noqa: E731
+        lines = [
+            f"  {p}: error {total(a)}, cells {total(self.cells[p])}, amplifiers {total(self.amplifiers[p])}"
+            for p, a in self.error.items()
+        ]
+        beside = f"bias {total(self.bias)}, spread {total(self.spread)}"
+        return "\n".join([f"Trade at windows of 1, power in g_max v_max^2: {beside}", *lines])
 
     def error_at(self, windows: Mapping[str, Array | float]) -> Array:
         """Mean squared error to first order."""

@@ -226,3 +226,8 @@ def test_the_trade_knows_what_windows_do_not_change(setting):
     draws = power(fn)(narrow, params, x).values()
     exact = sum(float(p.total + device.sigma**2 * p.spread.sum()) for p in draws)
     assert float(given.power_at(ours)) == pytest.approx(exact, rel=1e-3)
+    assert repr(given).splitlines()[1] == (
+        f"  a: error {float(given.error['a'].sum()):.4g}, cells {float(given.cells['a'].sum()):.4g}, "
+        f"amplifiers {float(given.amplifiers['a'].sum()):.4g}"
+    )
+    assert "unknown" in repr(jax.eval_shape(lambda: given))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -223,7 +224,8 @@ class Propagation(trace.Walk):
     def _where(self, eqn: Any) -> str:
         """The function's own names for a place in it (`jax.named_scope`, Flax modules), and the last read before it."""
         last = next(reversed(self.seen), None)
-        named = str(eqn.source_info.name_stack) or "the function"  # of an einsum: its letters
+        scopes = re.sub(r"\b(vmap|jvp|transpose|checkpoint|remat)\(\)", "", str(eqn.source_info.name_stack))
+        named = "/".join(s for s in scopes.split("/") if s) or "the function"  # of an einsum: its letters
         return named if last is None else f"{named}, behind {last}"
 
 
