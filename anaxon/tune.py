@@ -19,11 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from anaxon.adc_ranges import changed
-from anaxon.check import number
+from anaxon.check import integer, number
 from anaxon.device.gaussian import Gaussian
 from anaxon.interpret.linearise import AT_ONCE, mean_result, sensitivities
 from anaxon.interpret.plan import Plan
 from anaxon.interpret.power import power
+from anaxon.interpret.program import check_weights
 from anaxon.interpret.sites import Site
 from anaxon.types import Array, PyTree, is_concrete, pytree
 
@@ -90,6 +91,7 @@ def trade(
     slopes, drawn, centre, digital = sensitivities(fn, at_once), power(fn), mean_result(fn), jax.jit(fn)
 
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> Trade:
+        check_weights(plan, params)
         sigma = {site.path: _sigma(plan, site) for site in plan.sites}
         whole = with_windows(plan, {s.path: None for s in plan.sites})
         error, draws = slopes(whole, params, *inputs), drawn(whole, params, *inputs)
@@ -113,7 +115,8 @@ def _sigma(plan: Plan, site: Site) -> Array:
         return jnp.zeros(())
     if not isinstance(cells, Gaussian):
         raise ValueError(f"{site.path}: windows are chosen for Gaussian cells, use `minimise`; got {cells!r}")
-    if cells.sigma_rel is not None or cells.bandwidth is not None:
+    relative = cells.sigma_rel is not None and not (is_concrete(cells.sigma_rel) and np.all(cells.sigma_rel == 0))
+    if relative or cells.bandwidth is not None:
         raise ValueError(
             f"{site.path}: expected noise in units of full scale (sigma, read_sigma), which alone goes as one over the "
             f"square of a window; got sigma_rel = {cells.sigma_rel}, bandwidth = {cells.bandwidth}: use `minimise`"
@@ -130,8 +133,10 @@ def with_windows(plan: Plan, windows: Mapping[str, Array | float | None]) -> Pla
     """The plan with windows; chips of it must be programmed anew.
 
     Raises:
-      ValueError: for a number that is not above 0.
+      ValueError: for a number that is not above 0, or what is no dict by path.
     """
+    if not isinstance(windows, Mapping):
+        raise ValueError(f"windows: expected a dict by the weights' paths; got {windows!r}")
     for path, window in windows.items():
         number(f"windows[{path!r}]", window, "a share of full scale above 0, or None", low=0.0, open_low=True)
     return changed(plan, {path: {"window": w if w is None else jnp.asarray(w)} for path, w in windows.items()})
@@ -265,8 +270,13 @@ def minimise(
       The plan with the smallest objective seen, and the objective before every step, `[steps + 1]`.
 
     Raises:
-      ValueError: for a pattern that matches no number, a start beyond the bounds, or an objective that is not finite.
+      ValueError: for a pattern that matches no number, a start beyond the bounds, steps that are no count, or an
+        objective that is not finite, or not one number.
+      TypeError: for what is no optimiser.
     """
+    integer("steps", steps, 0, 2**31)
+    if not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
+        raise TypeError(f"optimiser: expected an optax gradient transformation; got {optimiser!r}")
     leaves, treedef, chosen = _chosen(plan, free)
     start = {i: _logit((leaves[i] - low) / (high - low)) for i, (low, high) in chosen.items()}
 
@@ -282,12 +292,16 @@ def minimise(
         updates, memory = optimiser.update(slopes, memory, state)
         return value, jax.tree.map(jnp.add, state, updates), memory
 
+    result = jax.eval_shape(objective, plan_of(start))
+    if getattr(result, "shape", None) != ():
+        raise ValueError(f"objective: expected one number; got {jax.tree.map(lambda x: x.shape, result)}")
     state, memory, seen, best = start, optimiser.init(start), [], start
     for _ in range(steps + 1):
         value, after, memory = step(state, memory)
         seen.append(float(value))
         if not np.isfinite(seen[-1]):
-            raise ValueError(f"objective: became {seen[-1]} after {len(seen) - 1} steps; try smaller steps")
+            told = "is {} at the start" if len(seen) == 1 else "became {} after {} steps; try smaller ones"
+            raise ValueError(f"objective: {told.format(seen[-1], len(seen) - 1)}")
         best = state if seen[-1] <= min(seen) else best
         state = after
     return plan_of(best), np.asarray(seen)
@@ -310,7 +324,10 @@ def _chosen(plan: Plan, free: Mapping[str, Bounds]) -> tuple[list[Any], Any, dic
     for pattern, bounds in free.items():
         matching = [i for i, name in enumerate(names) if fnmatchcase(name, pattern)]
         if not matching:
-            raise ValueError(f"free: {pattern!r} matches no number of the plan; there are {names}")
+            hint = " (windows come `with_windows`)" if "window" in pattern else ""
+            raise ValueError(f"free: {pattern!r} matches no number of the plan{hint}; there are {names}")
+        if not (isinstance(bounds, tuple | list) and len(bounds) == 2 and bounds[0] < bounds[1]):
+            raise ValueError(f"free: {pattern!r}: expected bounds (low, high) with low below high; got {bounds!r}")
         chosen |= dict.fromkeys(matching, bounds)
     for i, (low, high) in chosen.items():
         leaves[i] = _number(names[i], leaves[i])

@@ -32,7 +32,7 @@ def joint(fn: Callable[..., Array], at_once: int = AT_ONCE) -> Callable[..., tup
     to chip. `at_once` as in `linearised`.
 
     Raises:
-      ValueError: as `linearised`, or where the slopes of all results would not fit.
+      ValueError: as `linearised`, or where the covariance or the slopes of all results would not fit.
     """
 
     integer("at_once", at_once, 1, 2**20)
@@ -60,7 +60,15 @@ def joint(fn: Callable[..., Array], at_once: int = AT_ONCE) -> Callable[..., tup
 
 
 def _check_size(fn: Callable, plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> None:
-    results = prod(jax.eval_shape(fn, params, *inputs).shape)
+    result = jax.eval_shape(fn, params, *inputs)
+    if not hasattr(result, "shape"):
+        raise ValueError(f"fn: expected one result of floats `[batch, ...]`; got {jax.tree.structure(result)}")
+    results = prod(result.shape)
+    if (size := 4 * results**2) > LIMIT:
+        raise ValueError(
+            f"joint: {results:,} results have a covariance of {size / 2**30:.3g} GiB, more than the "
+            f"{LIMIT / 2**30:.3g} GiB that are held; take fewer examples"
+        )
     cells = sum(prod(s.shape) * plan.of(s).array.slices for s in plan.sites if not plan.of(s).is_ideal)
     if (size := 8 * results * cells) > LIMIT:
         raise ValueError(

@@ -23,7 +23,7 @@ from anaxon.crossbar import array as xbar
 from anaxon.crossbar.mapping import cell_targets
 from anaxon.interpret.analog import observed
 from anaxon.interpret.moments.cell_spread import second_moments
-from anaxon.interpret.moments.examples import checked
+from anaxon.interpret.moments.examples import check_inputs, checked
 from anaxon.interpret.moments.expected import expected, mean_chip
 from anaxon.interpret.moments.predict import Propagation, check_divisions, check_finite, example
 from anaxon.interpret.moments.reads import Columns
@@ -81,6 +81,7 @@ def power(fn: Callable[..., Any]) -> Callable[..., dict[str, Power]]:
 
     def run(plan: Plan, params: PyTree, *inputs: PyTree) -> dict[str, Power]:
         check_weights(plan, params)
+        check_inputs(inputs)
         _check_all(plan)
         _check_constant(plan)
         return measured(plan, params, *inputs)
@@ -176,9 +177,13 @@ def _check(plan: Plan, site: Site) -> None:
         raise ValueError(f"{site.path}: expected one pair for a weight (weight_bits=None); got several slices")
     if hw.dac is not None and hw.dac.encoding != "amplitude":
         raise ValueError(f"DAC.encoding: power is that of amplitudes; got {hw.dac.encoding!r}")
-    limited = getattr(hw.cells, "clipped", False) or getattr(hw.cells, "has_stuck", False)
-    if limited or not _is_zero(getattr(hw.cells, "g_min", 0.0)):
-        raise ValueError(f"{site.path}: power is that of unclipped, free cells with g_min = 0; got {hw.cells!r}")
+    odd = [name for name in ("clipped", "has_stuck") if getattr(hw.cells, name, False)]
+    odd += [] if _is_zero(getattr(hw.cells, "g_min", 0.0)) else ["g_min"]
+    if odd:
+        raise ValueError(
+            f"{site.path}: power is that of unclipped, free cells with g_min = 0; got a {type(hw.cells).__name__} with "
+            f"{', '.join(odd)}"
+        )
     if plan.ranges[plan.index(site.path)].input is None:
         raise ValueError(
             f"{site.path}: full input is that of its range, which follows the data; `calibrate` the plan first"

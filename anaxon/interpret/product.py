@@ -129,12 +129,13 @@ class Conv(Product):
     def operand(self, x: Array) -> Array:
         """Windows of the input: `[N * positions, channels * window]`, split into groups."""
         p, numbers = self.params, self.params["dimension_numbers"]
-        x = jnp.transpose(x, numbers.lhs_spec).astype(jnp.float32)
+        x = jnp.transpose(x, numbers.lhs_spec)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         window = [self.weight_shape[a] for a in numbers.rhs_spec[2:]]
         edges = [
             (low, high, dilation - 1) for (low, high), dilation in zip(p["padding"], p["lhs_dilation"], strict=True)
         ]
-        x = lax.pad(x, jnp.float32(0), ((0, 0, 0), (0, 0, 0), *edges))
+        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (0, 0, 0), *edges))
         for i, (size, stride, dilation) in enumerate(zip(window, p["window_strides"], p["rhs_dilation"], strict=True)):
             x = windows(x, 2 + i, size, stride, dilation)
         g, _, n, _ = self.sizes

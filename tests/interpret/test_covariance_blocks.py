@@ -19,6 +19,9 @@ CONVERTERS = {
 }
 
 
+HARDWARE = ax.Hardware(device=ax.Gaussian(sigma=SIGMA), array=ax.Array(weight_bits=None))
+
+
 def conv(x, w, layout, groups=1):
     return jax.lax.conv_general_dilated(
         x, w, (1, 1), "SAME", dimension_numbers=LAYOUTS[layout], feature_group_count=groups
@@ -81,7 +84,7 @@ def test_a_first_layers_channels_are_blocks():
     """So that what is tested above is not one block twice."""
     params, x = problem("channels last", 1)
     fn = lambda p, v: pooled(jax.nn.relu(conv(v, p["first"], "channels last")), "channels last")  # noqa: E731
-    plan = ax.place(fn, ax.Hardware(device=ax.Gaussian(sigma=SIGMA), array=ax.Array(weight_bits=None)))(params, x)
+    plan = ax.place(fn, HARDWARE)(params, x)
     covariance = ax.predict(fn)(plan, params, x)[1].reshape(2, 9, 4, 9, 4)
     apart = covariance * (1 - jnp.eye(4)[None, None, :, None, :])
     assert float(jnp.abs(covariance).max()) > 0
@@ -100,6 +103,45 @@ def test_slices_and_back():
     np.testing.assert_array_equal(value.variance(), np.diagonal(dense.reshape(24, 24)).reshape(2, 3, 4).astype("f4"))
     summed = value.moved(lambda v: v.sum(0), (3, 4), 0)
     np.testing.assert_allclose(summed.dense(), dense.sum((0, 3)), rtol=1e-5)
+
+
+def test_two_functions_of_one_convolution():
+    """Branches that meet again: their covariance is not that of independent values."""
+    params, x = problem("channels last", 1)
+    plan_of = lambda fn: ax.place(fn, HARDWARE)(params, x)  # noqa: E731
+
+    def branches(p, v, mixed=False):
+        h = conv(v, p["first"], "channels last")
+        h = jnp.flip(jnp.flip(h, -1), -1) if mixed else h
+        return jnp.concatenate([(jax.nn.relu(h) + jnp.tanh(h)).sum((1, 2)), jnp.maximum(h, 0.1).mean((1, 2))], -1)
+
+    fns = branches, functools.partial(branches, mixed=True)
+    apart, whole = (ax.predict(fn)(plan_of(fn), params, x)[1] for fn in fns)
+    np.testing.assert_allclose(apart, whole, rtol=1e-4, atol=1e-5 * np.abs(whole).max())
+    one = lambda key: ax.analog(branches)(key, ax.program(key, plan_of(branches), params), x)  # noqa: E731
+    chips = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=100))(jax.random.split(jax.random.key(2), 4000))
+    sampled = np.var(np.asarray(chips, np.float64), 0, ddof=1)
+    ours = np.diagonal(apart, axis1=1, axis2=2)
+    np.testing.assert_allclose(ours, sampled, rtol=5 * (2 / 4000) ** 0.5)
+
+
+def test_float64():
+    """One layer's covariances to 1e-12: `sigma^2` of a pair times a product of patches."""
+    with jax.enable_x64(True):
+        key = jax.random.key(7)
+        kernel, x = (
+            jax.random.normal(key, (3, 3, 2, 2), jnp.float64),
+            jax.random.uniform(key, (1, 5, 5, 2), jnp.float64),
+        )
+        fn = lambda p, v: conv(v, p, "channels last")  # noqa: E731
+        ours = ax.predict(fn)(ax.place(fn, HARDWARE)(kernel, x), kernel, x)[1].reshape(25, 2, 25, 2)
+        patches = jax.lax.conv_general_dilated_patches(
+            x, (3, 3), (1, 1), "SAME", dimension_numbers=LAYOUTS["channels last"]
+        )
+        products = np.einsum("pn,qn->pq", *[np.asarray(patches).reshape(25, 18)] * 2)
+        ratio = np.asarray(ours[:, 0, :, 0]) / products
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-12)
+    np.testing.assert_allclose(ratio[0, 0], 2 * (SIGMA * np.abs(np.asarray(kernel)).max()) ** 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("transform", [ax.predict, ax.linearised, low_rank])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from math import factorial, prod
 
@@ -11,6 +12,8 @@ from jax import lax
 
 from anaxon.normal import ORDERS
 from anaxon.types import Array, PyTree
+
+einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)  # an accelerator's default rounds to 3e-4
 
 
 def along(fn: Callable[[Array], Array], block: Array, axes: int) -> Array:
@@ -53,6 +56,7 @@ def diagonal(block: Array, shape: tuple[int, ...]) -> Array:
 
 def with_diagonal(matrix: Array, variance: Array) -> Array:
     """Covariances `[..., n, n]` with other variances `[..., n]`."""
+    assert variance.shape == matrix.shape[:-1]
     same = jnp.eye(matrix.shape[-1], dtype=bool)
     return jnp.where(same, variance[..., :, None], matrix)
 

@@ -6,7 +6,6 @@ their elements. Either way rows are taken some at a time: no `[M, M', N]` is eve
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from anaxon.crossbar import array as xbar
+from anaxon.interpret.moments.blocks import einsum
 from anaxon.interpret.moments.ledger import check_size
 from anaxon.types import Array
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from anaxon.interpret.moments.reads import Columns
 
 ROWS_AT_ONCE = 16  # rows of the crossbar whose `[M, M']` products are held at the same time
-_einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
 
 
 class KnownDrives:
@@ -45,14 +44,15 @@ class KnownDrives:
     def within(self, gate: Array | None) -> Array:
         """Of every column, `[G, C, M, M']`, in levels squared; gates `[S, G, T, M, C]` where converters clip."""
         _, m, n, _ = self.columns.product.sizes
-        chunks = _Chunks(self.columns, min(n, max(ROWS_AT_ONCE, m)), gate)  # no more room than the result takes
+        most = max(ROWS_AT_ONCE, m // len(self.columns.worth))  # no more room than the result takes
+        chunks = _Chunks(self.columns, min(n, most), gate)
         vectors = tuple(chunks.of_rows(jnp.moveaxis(v, 2, 0)) for v in self.vectors)  # [chunks, R, G, M]
 
         def some(part: tuple, cells: dict, gates: Array | None) -> Array:
             total: Any = 0.0
             for (a, b), v in cells.items():  # [S, G, R, C]
-                left, right = _gated(_einsum("rgm,sgrc->sgcmr", part[a], v), part[b], gates)
-                total = total + _einsum("sgcmr,sgckr->gcmk" if gates is not None else "sgcmr,gkr->gcmk", left, right)
+                left, right = _gated(einsum("rgm,sgrc->sgcmr", part[a], v), part[b], gates)
+                total = total + einsum("sgcmr,sgckr->gcmk" if gates is not None else "sgcmr,gkr->gcmk", left, right)
             return total
 
         return chunks.summed(some, vectors)
@@ -116,6 +116,7 @@ class _Chunks:
             for b, x in enumerate(row)
         }  # [chunks, S, G, R, C]
 
+        @jax.checkpoint  # backwards, products of all rows would be held
         def step(total: Array, chunk: tuple) -> tuple[Array, None]:
             part, tile, variance = chunk
             gates = None if self.gate is None else self.gate[:, :, tile]
@@ -129,15 +130,15 @@ def _gated(left: Array, vectors: Array, gates: Array | None) -> tuple[Array, Arr
     """Weighed rows `[S, G, C, M, R]` and vectors `[R, G, M']`, through gates where there are any."""
     if gates is None:
         return left, jnp.moveaxis(vectors, 0, 2)
-    return left * jnp.einsum("sgrmc->sgcmr", gates), _einsum("rgk,sgrkc->sgckr", vectors, gates)
+    return left * einsum("sgrmc->sgcmr", gates), einsum("rgk,sgrkc->sgckr", vectors, gates)
 
 
 def _through_gates(both: Array, variance: Array, gates: Array | None) -> Array:
     """`[G, C, M, M']` of second moments `[R, G, M, M']` and cells `[S, G, R, C]`; gates `[S, G, R, M, C]`."""
     if gates is None:
-        return _einsum("grc,rgmk->gcmk", jnp.sum(variance, 0), both)
-    weighed = jnp.einsum("sgrc,sgrmc->sgrmc", variance, gates)
-    return _einsum("rgmk,sgrmc,sgrkc->gcmk", both, weighed, gates)
+        return einsum("grc,rgmk->gcmk", jnp.sum(variance, 0), both)
+    weighed = einsum("sgrc,sgrmc->sgrmc", variance, gates)
+    return einsum("rgmk,sgrmc,sgrkc->gcmk", both, weighed, gates)
 
 
 def _variances(columns: Columns, same: Callable[[int, int], Array]) -> Array:

@@ -58,7 +58,8 @@ class Covariance:
             return self.blocks.reshape(self.shape * 2)
         count, axes = len(self.blocks), len(self.shape)
         lead = (count, *np.delete(self.shape, self.axis))
-        wide = jnp.einsum("kmn,kl->kmln", self.blocks, jnp.eye(count, dtype=self.blocks.dtype)).reshape(lead * 2)
+        same = jnp.eye(count, dtype=bool)[:, None, :, None]
+        wide = jnp.where(same, self.blocks[:, :, None, :], 0.0).reshape(lead * 2)
         return jnp.moveaxis(wide, (0, axes), (self.axis, axes + self.axis))
 
     def variance(self) -> Array:
@@ -112,8 +113,9 @@ def of_columns(product: Product, noise: Array) -> Covariance:
         order = np.moveaxis(place.reshape(shape), axis, 0).reshape(g, c, m)
         if np.all(order == np.moveaxis(np.arange(g * m * c).reshape(g, m, c), 1, 2)):
             return Covariance(noise.reshape(g * c, m, m), shape, axis)
-    own = jnp.einsum("gcmk,gh,cd->gmchkd", noise, jnp.eye(g, dtype=noise.dtype), jnp.eye(c, dtype=noise.dtype))
-    own = own.reshape(place.size, place.size)
+    columns = noise.reshape(g * c, m, m)
+    dense = jnp.where(jnp.eye(g * c, dtype=bool)[:, None, :, None], columns[:, :, None, :], 0.0)
+    own = jnp.einsum("gcmhdk->gmchkd", dense.reshape(g, c, m, g, c, m)).reshape(place.size, place.size)
     own = own if np.all(place == np.arange(place.size)) else own[place][:, place]
     return Covariance.whole(own, shape)
 

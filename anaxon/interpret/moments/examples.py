@@ -30,13 +30,22 @@ def checked(fn: Callable[..., Any], found: Callable[[Plan, PyTree, tuple[PyTree,
 
 def side_by_side(one: Callable[[PyTree], PyTree], rows: PyTree, at_once: int) -> PyTree:
     """`one` of every row of the leading axis, in a loop over batches of so many."""
-    return jax.lax.map(one, rows, batch_size=at_once if at_once > 1 else None)
+    count = jnp.shape(jax.tree.leaves(rows)[0])[0]
+    if at_once == 1:
+        return jax.lax.map(one, rows)
+    loops = max(1, -(-count // at_once))
+    size = -(-count // loops)
+    # The last batch repeats its last row: `lax.map` would compile the function once more for what is left.
+    which = jnp.minimum(jnp.arange(loops * size), count - 1).reshape(loops, size)
+    found = jax.lax.map(jax.vmap(one), jax.tree.map(lambda x: jnp.asarray(x)[which], rows))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], found)
 
 
 def propagated(one: Callable[[PyTree], PyTree], inputs: PyTree, at_once: int) -> PyTree:
     """`one` of every example, so many side by side; on a CPU one after another.
 
-    There, what `blocks.held` keeps apart would be fused again behind a batched branch: ten times as slow.
+    There, what `blocks.held` keeps apart would be fused again behind a batched branch: ten times as slow, which a
+    caller's own `vmap` is, too.
     """
     return side_by_side(one, inputs, 1 if jax.default_backend() == "cpu" else at_once)
 
@@ -56,13 +65,14 @@ def checks(fn: Callable[..., Any]) -> Callable[[Plan, PyTree, tuple[PyTree, ...]
         check_followed(plan)
         for name, leaf in zip(*paths.flatten(params)[:2], strict=True):
             _check_finite(name, leaf)
-        _check_inputs(inputs)
+        check_inputs(inputs)
         check_apart(digital, params, inputs)
 
     return check
 
 
-def _check_inputs(inputs: tuple[PyTree, ...]) -> None:
+def check_inputs(inputs: tuple[PyTree, ...]) -> None:
+    """Raises `ValueError` for inputs that do not lead with the same number of examples, or are not finite."""
     leaves = jax.tree_util.tree_flatten_with_path(inputs)[0]
     if not leaves:
         raise ValueError("inputs: expected at least one array with a leading axis of examples; got none")
@@ -71,6 +81,8 @@ def _check_inputs(inputs: tuple[PyTree, ...]) -> None:
         name = "inputs" + jax.tree_util.keystr(path)
         if jnp.ndim(leaf) == 0:
             raise ValueError(f"{name}: expected a leading axis of examples; got a single number (`x[None]` adds one)")
+        if jnp.shape(leaf)[0] == 0:
+            raise ValueError(f"{name}: expected at least one example; got shape {jnp.shape(leaf)}")
         count = count or (name, jnp.shape(leaf)[0])
         if jnp.shape(leaf)[0] != count[1]:
             raise ValueError(f"{name}: expected {count[1]} examples as in {count[0]}; got shape {jnp.shape(leaf)}")

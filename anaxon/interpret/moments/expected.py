@@ -64,6 +64,9 @@ def check_apart(digital: Callable[..., PyTree], params: PyTree, inputs: tuple[Py
             alone = first(1)
         except (TypeError, ValueError) as error:
             line = " ".join(str(error).split())[:200]
+            if not _takes(digital, params, inputs):
+                shapes = [jnp.shape(x) for x in leaves]
+                raise ValueError(f"fn: does not take inputs of shapes {shapes}: {line}") from error
             raise ValueError(f"fn: examples are followed as batches of one, which it does not take: {line}") from error
         beside = first(2)
         for a, b in zip(alone, beside, strict=True):
@@ -75,6 +78,14 @@ def check_apart(digital: Callable[..., PyTree], params: PyTree, inputs: tuple[Py
                     f"fn: the first example's result moves by {away:.3g} when a second stands beside it; expected a "
                     "function whose examples do not mix, since each is followed by itself (a batch norm in training?)"
                 )
+
+
+def _takes(fn: Callable[..., PyTree], params: PyTree, inputs: tuple[PyTree, ...]) -> bool:
+    try:
+        jax.eval_shape(fn, params, *inputs)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def mean_chip(plan: Plan, params: PyTree) -> Chip:

@@ -16,11 +16,11 @@ from math import prod
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
 
 from anaxon.interpret.moments.blocks import (
     along,
     diagonal,
+    einsum,
     held,
     series,
     series_together,
@@ -210,7 +210,6 @@ class Ledger:
         xx = through(self.covariance(x), len(x.shape), left, left)  # [B, A, K, B', A', K']
         yy = through(self.covariance(y), len(y.shape), right, right)
         xy = through(self.covariance(x, y), len(x.shape), left, right)
-        einsum = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
         shared = assemble(einsum("bakbck->bac", xy))
         quadratic = einsum("bakdel,bckdfl->bacdef", xx, yy) + einsum("bakdfl,delbck->bacdef", xy, xy)
         shares = [lambda v: dot(v, y.mean), lambda v: dot(x.mean, v)]
@@ -234,7 +233,7 @@ class Ledger:
         n = base.size
         both = function_moments(lambda x: (left(x), right(x)), base.mean, self.variance(base))
         flat, c = both.slopes.reshape(ORDERS, 2, n), self.covariance(base).reshape(n, n)
-        block = with_diagonal(series(flat[:, 0, :, None], flat[:, 1, None, :], c), both.covariance[0, 1])
+        block = with_diagonal(series(flat[:, 0, :, None], flat[:, 1, None, :], c), both.covariance[0, 1].reshape(n))
         first = flat[0, 0, :, None] * flat[0, 1, None, :] * c
         return block.reshape(*base.shape, *base.shape), first.reshape(*base.shape, *base.shape)
 

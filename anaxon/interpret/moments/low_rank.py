@@ -125,7 +125,10 @@ def _one(fn: Callable, chip: Chip, rank: int, key: Array, inputs: tuple) -> tupl
     ledger = LowRankLedger(key, rank)
     walk = Propagation(ledger, SketchedNoise)
     found, out_tree = walk.through(fn, chip, *jax.tree.map(lambda x: x[None], inputs))
-    variances = [ledger.variance(x)[0] if isinstance(x, Random) else jnp.zeros_like(one_of(x)) for x in found]
+    means = [one_of(x) for x in found]
+    variances = [
+        ledger.variance(x)[0] if isinstance(x, Random) else jnp.zeros_like(m) for x, m in zip(found, means, strict=True)
+    ]
     rows = [
         ledger.joined(ledger.factors[x.number]).reshape(ledger.count, x.size)
         if isinstance(x, Random)
@@ -133,7 +136,7 @@ def _one(fn: Callable, chip: Chip, rank: int, key: Array, inputs: tuple) -> tupl
         for x in found
     ]
     sketched = LowRank(
-        means=out_tree.unflatten([one_of(x) for x in found]),
+        means=out_tree.unflatten(means),
         variances=out_tree.unflatten(variances),
         factors=jnp.concatenate(rows, 1),
     )

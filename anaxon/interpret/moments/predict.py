@@ -347,10 +347,9 @@ def _alike(eqn: Any, values: list[Any]) -> bool:
 
 def _loop_message(name: str, values: list[Any]) -> str:
     weights = sorted(v.path for v in values if trace.is_weight(v))
-    return (
-        f"{', '.join(weights) or 'the function'}: {name} reads its weights at every step, or computes with values that "
-        "vary; that is not followed. Use `linearised`"
-    )
+    what = "reads its weights at every step" if weights else "computes with values that vary"
+    then = "sample chips" if name == "while" else "use `linearised`"  # which takes derivatives backwards
+    return f"{', '.join(weights) or 'the function'}: {name} {what}, which is not followed; {then}"
 
 
 def example(walk: Propagation, fn: Callable, chip: Chip, inputs: tuple) -> tuple[PyTree, Array, dict[str, Array]]:

@@ -24,7 +24,7 @@ from jax import lax
 from anaxon.crossbar import array as xbar
 from anaxon.device.moments import PairMoments
 from anaxon.interpret import jaxpr as jx
-from anaxon.interpret.moments.blocks import correlations
+from anaxon.interpret.moments.blocks import correlations, einsum
 from anaxon.interpret.moments.cell_spread import KnownDrives, VaryingDrives
 from anaxon.interpret.moments.covariance import Covariance, of_columns, within_columns
 from anaxon.interpret.moments.ledger import Ledger, Random
@@ -113,7 +113,7 @@ class Columns:
 
     def recombined(self, z: Array) -> Array:
         """Columns `[S, G, T, M, C]` as the product's output."""
-        y = jnp.einsum("s,sgtmc->gmc", jnp.asarray(self.worth, z.dtype), z)
+        y = einsum("s,sgtmc->gmc", jnp.asarray(self.worth, z.dtype), z)
         return self.product.assemble(y * self.unit)
 
     @cached_property
@@ -135,7 +135,7 @@ class Columns:
 
         def vector(index: Array) -> Array:  # [G, T, R]
             block = jax.vmap(jax.vmap(lambda i: table[:, i][:, :, :, i]))(index)  # [G, T, terms, R, terms, R]
-            return jnp.einsum("asgtrc,gtarbk,bsgtkc->sgtc", tiles, block, tiles)
+            return einsum("asgtrc,gtarbk,bsgtkc->sgtc", tiles, block, tiles)
 
         return jnp.moveaxis(lax.map(vector, jnp.moveaxis(where, 1, 0)), 0, 3)
 
@@ -229,7 +229,7 @@ def _of_positions(columns: Columns, residual: Residual, own: Covariance) -> Cova
     of = lambda axis: jax.tree.map(lambda x: jnp.expand_dims(jnp.broadcast_to(x, z), axis), residual)  # noqa: E731
     each = shared(of(4), of(3), alike)  # [S, G, T, M, M', C]
     worth, unit = jnp.asarray(columns.worth, each.dtype), jnp.broadcast_to(columns.unit, (g, 1, c))[:, 0]
-    return of_columns(columns.product, jnp.einsum("s,sgtmkc,gc->gcmk", worth**2, each, unit**2))
+    return of_columns(columns.product, einsum("s,sgtmkc,gc->gcmk", worth**2, each, unit**2))
 
 
 def _assembled(
@@ -240,9 +240,9 @@ def _assembled(
     path = columns.weight.path
     worth = jnp.asarray(columns.worth, y.dtype)
     unit = jnp.broadcast_to(columns.unit, (g, 1, c))[:, 0]
-    diagonal_noise = jnp.einsum("s,sgtmc->gmc", worth**2, fresh)
-    noise = noise + jnp.einsum("gmc,mk->gcmk", diagonal_noise, jnp.eye(m, dtype=y.dtype))
-    own = of_columns(columns.product, jnp.einsum("gcmk,gc->gcmk", noise, unit**2))
+    diagonal_noise = einsum("s,sgtmc->gmc", worth**2, fresh)
+    noise = noise + einsum("gmc,mk->gcmk", diagonal_noise, jnp.eye(m, dtype=y.dtype))
+    own = of_columns(columns.product, einsum("gcmk,gc->gcmk", noise, unit**2))
     own = replace(own, blocks=lax.optimization_barrier(own.blocks))  # or each use would make it again
     if not isinstance(drive, Random):
         return ledger.add(y, own, {}, path)

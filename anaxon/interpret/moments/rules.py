@@ -43,7 +43,11 @@ LINEAR: dict[str, tuple[int, ...]] = {
 BILINEAR = frozenset(("mul", "dot_general", "conv_general_dilated"))  # linear where one operand is a number
 
 # What an operation is likely to be a part of, for errors.
-PARTS_OF = {"reduce_max": " (part of a softmax?)", "reduce_window_max": " (max pooling)", "argmax": " (of classes?)"}
+PARTS_OF = {
+    "reduce_max": " (part of a softmax?)",
+    "reduce_window_max": " (max pooling)",
+    "argmax": " (of classes? follow the logits, and ask `class_chances` or `accuracy_draws`)",
+}
 
 Rule = Callable[[Ledger, Any, list[Any], str], list[Any]]
 RULES: dict[str, Rule] = {}
@@ -126,7 +130,11 @@ def applied(ledger: Ledger, eqn: Any, values: list[Any], where: str) -> list[Any
         return [quotient(ledger, values[0], values[1], shape, where)]
     operands = [settle(ledger, v, where) if isinstance(v, Random | Chain) else v for v in values]
     if name in RULES:
-        found = RULES[name](ledger, eqn, operands, where)
+        try:
+            found = RULES[name](ledger, eqn, operands, where)
+        except Exception as error:
+            error.add_note(f"in the rule of {name}; {where}")
+            raise
         if not isinstance(found, list | tuple):
             raise TypeError(f"{name}: its rule returned {type(found).__name__}; expected a list of results")
         return list(found)
