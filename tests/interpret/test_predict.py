@@ -315,10 +315,7 @@ def placed(fn, params, x):
         (lambda p, x: jax.lax.scan(lambda h, _: (h @ p["c"], None), x @ p["a"], None, 2)[0], "c: scan .*linearised"),
         (lambda p, x: (x @ p["a"]) @ p["c"] @ p["c"], "c: read a second time"),
         (lambda p, x: jnp.sort(x @ p["a"]), "sort of values that vary has no rule"),
-        (
-            lambda p, x: jax.vmap(lambda r: jnp.sort(r @ p["a"]))(x),
-            "^the function, behind a: sort of values that vary has no rule",
-        ),
+        (lambda p, x: jax.vmap(lambda r: jnp.sort(r @ p["a"]))(x), "^the function, behind a: sort of values"),
     ],
 )
 def test_what_is_not_followed_says_so(fn, says):
