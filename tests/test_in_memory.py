@@ -124,7 +124,12 @@ def test_binary_slices_hold_the_same_integers():
 
 
 @pytest.mark.parametrize(
-    ("hardware", "lost"), [(EXACT, 0.105), (GAUSSIAN, 0.124), (VCM, 0.135)], ids=["exact", "Gaussian", "VCM"]
+    ("hardware", "lost"),
+    [
+        pytest.param(EXACT, 0.105, id="exact"),
+        pytest.param(GAUSSIAN, 0.124, id="Gaussian", marks=pytest.mark.slow),
+        pytest.param(VCM, 0.135, id="VCM"),
+    ],
 )
 def test_devices_predicted_errors_and_guard_bands(hardware, lost):
     """What cells add to the low bits' error, predicted from 16 calibration queries, and a band that meets a target."""

@@ -110,6 +110,7 @@ def test_sweep():
     assert rows[2].pairs == 4 * 128**2
 
 
+@pytest.mark.slow
 def test_a_sweep_counts_as_single_runs_do():
     """Every number of every tile, with masks, keys side by side and normalised rows."""
     ones, kept = (x[:2, None, :9, :20] for x in traces(per_cycle=1))

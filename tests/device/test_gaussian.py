@@ -98,7 +98,7 @@ def test_stuck_cells_stay_at_the_ends_of_the_window_in_their_shares():
     assert ("stuck cells", "0.1 of them at g_min, 0.03 at g_max") in STUCK.explain()
 
 
-@pytest.mark.parametrize("clipped", [False, True])
+@pytest.mark.parametrize("clipped", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_moments_of_stuck_cells_are_those_of_many(clipped):
     device = replace(STUCK, clipped=clipped)
     target = pair_targets(n=100_000)

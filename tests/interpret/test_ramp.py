@@ -151,7 +151,9 @@ def test_activations_and_arrays_have_their_own_ramps():
     assert all(not np.allclose(a, b, atol=1e-3) for i, a in enumerate(relative) for b in relative[:i])
 
 
-@pytest.mark.parametrize("how", [pytest.param("scanned", marks=pytest.mark.slow), "batched", "indexed"])
+@pytest.mark.parametrize(
+    "how", [pytest.param("scanned", marks=pytest.mark.slow), "batched", pytest.param("indexed", marks=pytest.mark.slow)]
+)
 def test_every_array_of_a_stack_has_its_own_ramp(how):
     w, x = jnp.tile(data(1, 4, 5, seed=1), (3, 1, 1)), data(7, 4, seed=2)
 
@@ -310,7 +312,7 @@ def test_second_passes_beside_a_batch_of_arrays_are_refused():
         ax.place(fn, hardware(digital="ramp"))({"w": data(3, 4, 5)}, data(3, 2, 4))
 
 
-@pytest.mark.parametrize("fn", [jax.nn.silu, jax.nn.gelu], ids=["silu", "gelu"])
+@pytest.mark.parametrize("fn", [jax.nn.silu, pytest.param(jax.nn.gelu, marks=pytest.mark.slow)], ids=["silu", "gelu"])
 def test_a_function_that_turns_counts_up_and_down_in_a_network(fn):
     """Against the definition on the chip's own thresholds: first_code + sum of signs passed."""
     marked = ax.activation(fn, domain=(-4, 4), name=f"{fn.__name__}_marked")

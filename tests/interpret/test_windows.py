@@ -145,6 +145,7 @@ def test_inputs_are_encoded_as_their_windows_would_be(name):
     np.testing.assert_allclose(found, fn(w, scale * dac.encode(x, scale)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_some_case_leaves_inputs_out():
     left_out = []
     for name, (x_shape, w_shape, how) in CASES.items():

@@ -52,7 +52,10 @@ def problem(threshold=0.0):
     return fn, params, memories, rng.integers(1, 21, (5, 4)), np.asarray([6, 4, 1, 5, 3])
 
 
-@pytest.mark.parametrize(("softmax", "threshold"), [(dense, -np.inf), (pruned_softmax, 0.1), (pruned_softmax, 1e3)])
+@pytest.mark.parametrize(
+    ("softmax", "threshold"),
+    [(dense, -np.inf), (pruned_softmax, 0.1), pytest.param(pruned_softmax, 1e3, marks=pytest.mark.slow)],
+)
 def test_forward_against_the_equations(softmax, threshold):
     fn, params, memories, question, valid = problem(threshold)
     logits, scores = fn(params, memories, question, valid, softmax=softmax)

@@ -23,6 +23,7 @@ def conformers():
     return models
 
 
+@pytest.mark.slow
 def test_a_stack_of_blocks_reads_as_a_list_of_them():
     """Without errors of hardware, what a chip gives does not depend on how the blocks are written."""
     outs = []

@@ -58,6 +58,7 @@ def test_counts_as_defined(name):
     np.testing.assert_array_equal(count, definition(v, z))
 
 
+@pytest.mark.slow
 def test_both_ways_are_covered():
     guided = [guide_of(jnp.asarray(v)) is not None for v in CASES.values()]
     assert any(guided)
