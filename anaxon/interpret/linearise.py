@@ -34,7 +34,7 @@ from anaxon.prng import fold_name
 from anaxon.types import Array, PyTree, is_concrete, pytree
 from anaxon.types import replace as changed
 
-AT_ONCE = 16  # backward passes side by side: of small ones, one by one, launches and loops would take most of the time
+AT_ONCE = 16  # backward passes side by side on an accelerator, where launches would take most of the time
 
 
 @pytree
@@ -133,8 +133,8 @@ def linearised(fn: Callable[..., Array], probes: int = 0, at_once: int = AT_ONCE
       probes: random deviations of all cells and reads that are carried forward beside the values, with fixed keys; the
         variance at a kink is their mean square, with a relative standard error of `sqrt(2 / probes)`. 16 are enough
         for most; memory is that of so many forward passes, and derivatives of the result hold the slopes fixed.
-      at_once: backward passes side by side, in as much memory as so many gradients of the weights take; there is one
-        for every number of every example's result. On a GPU take hundreds.
+      at_once: backward passes side by side on an accelerator, in as much memory as so many gradients of the weights
+        take; there is one for every number of every example's result: take hundreds. On a CPU they follow each other.
 
     Returns:
       The transformed function.

@@ -29,9 +29,14 @@ def checked(fn: Callable[..., Any], found: Callable[[Plan, PyTree, tuple[PyTree,
 
 
 def side_by_side(one: Callable[[PyTree], PyTree], rows: PyTree, at_once: int) -> PyTree:
-    """`one` of every row of the leading axis, in a loop over batches of so many."""
+    """`one` of every row of the leading axis, in a loop over batches of so many; on a CPU one after another.
+
+    There, what `blocks.held` keeps apart would be fused again behind a batched branch, ten times as slow (which a
+    caller's own `vmap` is, too), and batched backward passes came out wrong: XLA's CPU backend (jaxlib 0.10.2) left
+    sums of squares behind a convolution's reads uninitialised.
+    """
     count = jnp.shape(jax.tree.leaves(rows)[0])[0]
-    if at_once == 1:
+    if at_once == 1 or jax.default_backend() == "cpu":
         return jax.lax.map(one, rows)
     loops = max(1, -(-count // at_once))
     size = -(-count // loops)
@@ -39,15 +44,6 @@ def side_by_side(one: Callable[[PyTree], PyTree], rows: PyTree, at_once: int) ->
     which = jnp.minimum(jnp.arange(loops * size), count - 1).reshape(loops, size)
     found = jax.lax.map(jax.vmap(one), jax.tree.map(lambda x: jnp.asarray(x)[which], rows))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], found)
-
-
-def propagated(one: Callable[[PyTree], PyTree], inputs: PyTree, at_once: int) -> PyTree:
-    """`one` of every example, so many side by side; on a CPU one after another.
-
-    There, what `blocks.held` keeps apart would be fused again behind a batched branch: ten times as slow, which a
-    caller's own `vmap` is, too.
-    """
-    return side_by_side(one, inputs, 1 if jax.default_backend() == "cpu" else at_once)
 
 
 def checks(fn: Callable[..., Any]) -> Callable[[Plan, PyTree, tuple[PyTree, ...]], None]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from anaxon.check import integer
-from anaxon.interpret.moments.examples import checks, propagated
+from anaxon.interpret.moments.examples import checks, side_by_side
 from anaxon.interpret.moments.expected import expected
 from anaxon.interpret.moments.ledger import Random, check_size
 from anaxon.interpret.moments.low_rank_ledger import LowRankLedger
@@ -84,7 +84,7 @@ def low_rank(fn: Callable[..., Any], rank: int = 256, repeats: int = 4, at_once:
       fn: any function that was placed.
       rank: sources that are kept; the error falls with it at least as `1 / sqrt(rank)`.
       repeats: independent sketches, two at least; the time grows with them.
-      at_once: examples propagated side by side on an accelerator; on a CPU they follow each other.
+      at_once: examples side_by_side side by side on an accelerator; on a CPU they follow each other.
 
     Returns:
       The transformed function, differentiable with respect to the plan's numbers and the parameters.
@@ -106,7 +106,7 @@ def low_rank(fn: Callable[..., Any], rank: int = 256, repeats: int = 4, at_once:
         batch = jnp.shape(jax.tree.leaves(inputs)[0])[0]
         keys = jax.random.split(key, (repeats, batch))
         one = lambda given: _one(fn, chip, rank, *given)  # noqa: E731
-        return lax.map(lambda some: propagated(one, (some, inputs), at_once), keys)
+        return lax.map(lambda some: side_by_side(one, (some, inputs), at_once), keys)
 
     check = checks(fn)
 

@@ -19,7 +19,7 @@ from anaxon.interpret import jaxpr as jx
 from anaxon.interpret.analog import opened
 from anaxon.interpret.moments import chains, rules
 from anaxon.interpret.moments.chains import Chain
-from anaxon.interpret.moments.examples import checked, propagated
+from anaxon.interpret.moments.examples import checked, side_by_side
 from anaxon.interpret.moments.expected import expected
 from anaxon.interpret.moments.ledger import Ledger, Random, check_size
 from anaxon.interpret.moments.products import NEAREST, REACH, divisor
@@ -276,7 +276,7 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
 
     Args:
       fn: any function that was placed.
-      at_once: examples propagated side by side on an accelerator, as many as their covariances leave room for;
+      at_once: examples side_by_side side by side on an accelerator, as many as their covariances leave room for;
         on a CPU they follow each other.
 
     Returns:
@@ -299,7 +299,7 @@ def predict(fn: Callable[..., Any], at_once: int = 1) -> Callable[..., tuple[PyT
     def mapped(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array, dict[str, Array]]:
         chip = expected(plan, params)
         one = lambda xs: example(Propagation(), fn, chip, xs)  # noqa: E731
-        return propagated(one, inputs, at_once)
+        return side_by_side(one, inputs, at_once)
 
     def found(plan: Plan, params: PyTree, inputs: tuple[PyTree, ...]) -> tuple[PyTree, Array]:
         mean, covariance, doubts = mapped(plan, params, inputs)

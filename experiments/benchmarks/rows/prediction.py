@@ -24,7 +24,7 @@ from .ramp import problem as lstm_problem
 
 SIGMA, HALF_WIDTH = 0.005, 0.02
 CHIPS, PILOT, LOOP = (32, 1024, 8) if ON_CPU else (1024, 4096, 8)
-AT_ONCE, SEEDS = (1, 16) if ON_CPU else (512, 8192)  # examples of `predict`, backward passes of `linearised`
+AT_ONCE, SEEDS = (1, 1) if ON_CPU else (512, 8192)  # examples of `predict`, backward passes of `linearised`
 HARDWARE = ax.Hardware(device=ax.Gaussian(sigma=SIGMA), array=ax.Array(weight_bits=None))
 WIDTH, DEPTH = 64, 5
 
